@@ -1,0 +1,126 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// One list of settings for all Swift targets, applied at the end of this file.
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let toml: Target.Dependency = .product(name: "TOMLKit", package: "TOMLKit")
+
+let package = Package(
+    name: "vfiod",
+    products: [
+        .executable(name: "vfiod", targets: ["vfiod"]),
+        .executable(name: "vfioctl", targets: ["vfioctl"]),
+        .executable(name: "vfiod-selftest-guest", targets: ["vfiod-selftest-guest"]),
+        .library(name: "InterruptSources", targets: ["InterruptSources"]),
+        .library(name: "VFIOInterrupts", targets: ["VFIOInterrupts"]),
+        .library(name: "KVMInterrupts", targets: ["KVMInterrupts"]),
+        .library(name: "GuestLibrary", targets: ["GuestLibrary"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+    ],
+    targets: [
+        // The kernel's and libpci's C side: numbers and layouts, no logic.
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
+
+        // The operating system, without any knowledge of devices.
+        .target(name: "LinuxSystem", dependencies: ["CLinux", system]),
+
+        // One vocabulary each.
+        .target(name: "InterruptSources", dependencies: ["LinuxSystem"]),
+        .target(name: "PCI", dependencies: ["CPCI", "LinuxSystem"]),
+        .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI"]),
+        .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO"]),
+        .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem"]),
+        .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem"]),
+        .target(name: "Varlink", dependencies: ["LinuxSystem"]),
+        .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
+
+        // The guest's side of a relay.
+        .target(name: "GuestLibrary", dependencies: ["InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem"]),
+        .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem"]),
+        .target(
+            name: "SelfTestGuest",
+            dependencies: [
+                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestProtocol",
+            ]),
+
+        // The domain: no sockets, no wire types.
+        .target(
+            name: "Passthrough",
+            dependencies: [
+                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging,
+            ]),
+
+        // The wire, the daemon and its command line.
+        .target(name: "VfiodAPI", dependencies: ["Varlink"], resources: [.embedInCode("io.vfiod.varlink")]),
+        .target(
+            name: "VfiodDaemon",
+            dependencies: [
+                "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI", lifecycle, logging, toml,
+                unixSignals,
+            ]),
+        .target(name: "VfioctlCommands", dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", arguments]),
+        .executableTarget(name: "vfiod", dependencies: ["VfiodDaemon", arguments]),
+        .executableTarget(name: "vfioctl", dependencies: ["VfioctlCommands"]),
+        .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
+
+        // Fakes and fixtures, for tests only.
+        .target(name: "TestSupport", dependencies: ["CLinux", "LinuxSystem", system]),
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport"]),
+        .testTarget(
+            name: "InterruptSourcesTests",
+            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
+        .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
+        .testTarget(
+            name: "VFIOTests",
+            dependencies: ["CLinux", "InterruptSources", "LinuxSystem", "PCI", "TestSupport", "VFIO", "VFIOInterrupts"]),
+        .testTarget(
+            name: "KVMTests",
+            dependencies: ["CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "TestSupport"]),
+        .testTarget(name: "VarlinkTests", dependencies: ["LinuxSystem", "TestSupport", "Varlink"]),
+        .testTarget(name: "SystemdTests", dependencies: ["LinuxSystem", "Systemd", "TestSupport", logging]),
+        .testTarget(
+            name: "SelfTestGuestTests",
+            dependencies: [
+                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestGuest",
+                "SelfTestProtocol", "TestSupport",
+            ]),
+        .testTarget(
+            name: "PassthroughTests",
+            dependencies: [
+                "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "SelfTestProtocol", "TestSupport", "VFIO",
+            ]),
+        .testTarget(name: "VfiodAPITests", dependencies: ["Varlink", "VfiodAPI"]),
+        .testTarget(
+            name: "VfiodDaemonTests",
+            dependencies: [
+                "LinuxSystem", "PCI", "Passthrough", "TestSupport", "Varlink", "VfiodAPI", "VfiodDaemon", logging,
+            ]),
+        .testTarget(name: "VfioctlCommandsTests", dependencies: ["VfiodAPI", "VfioctlCommands", arguments]),
+    ]
+)
+
+for target in package.targets where target.name != "CLinux" && target.type != .system {
+    var settings = common
+    // The checks reach into macro expansions of tests, where they cannot be answered.
+    if target.type != .test { settings.append(.strictMemorySafety()) }
+    target.swiftSettings = (target.swiftSettings ?? []) + settings
+}
