@@ -76,16 +76,19 @@ public struct LiveKernel: Kernel {
     /// Creates the seam to the running kernel.
     public init() {}
 
+    /// open(2).
     public func open(_ path: String, _ mode: OpenMode) throws(KernelError) -> OwnedDescriptor {
         try openFile(path, mode)
     }
 
+    /// ioctl(2) with a number.
     public func ioctl(
         _ descriptor: CInt, _ request: UInt, _ name: StaticString, value: UInt
     ) throws(KernelError) -> CInt {
         try checked("\(name)") { clinux_ioctl_value(descriptor, request, value) }
     }
 
+    /// ioctl(2) with a structure.
     public func ioctl(
         _ descriptor: CInt, _ request: UInt, _ name: StaticString, bytes: UnsafeMutableRawBufferPointer
     ) throws(KernelError) -> CInt {
@@ -93,6 +96,7 @@ public struct LiveKernel: Kernel {
         try checked("\(name)") { unsafe clinux_ioctl_pointer(descriptor, request, bytes.baseAddress) }
     }
 
+    /// pread(2).
     public func read(
         _ descriptor: CInt, at offset: UInt64, into bytes: UnsafeMutableRawBufferPointer
     ) throws(KernelError) -> Int {
@@ -100,6 +104,7 @@ public struct LiveKernel: Kernel {
         try checked("pread") { unsafe pread(descriptor, bytes.baseAddress, bytes.count, off_t(bitPattern: offset)) }
     }
 
+    /// pwrite(2).
     public func write(
         _ descriptor: CInt, at offset: UInt64, from bytes: UnsafeRawBufferPointer
     ) throws(KernelError) -> Int {
@@ -107,6 +112,7 @@ public struct LiveKernel: Kernel {
         try checked("pwrite") { unsafe pwrite(descriptor, bytes.baseAddress, bytes.count, off_t(bitPattern: offset)) }
     }
 
+    /// mmap(2).
     public func map(_ descriptor: CInt, at offset: UInt64, length: Int) throws(KernelError) -> MappedMemory {
         try MappedMemory(mapping: descriptor, at: offset, length: length)
     }

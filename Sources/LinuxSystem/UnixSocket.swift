@@ -59,13 +59,28 @@ public struct UnixSocket: ~Copyable, Sendable {
         descriptor = socket
     }
 
+    /// Two connected sockets.
+    public struct Pair: ~Copyable {
+        /// One end.
+        public let first: OwnedDescriptor
+        /// The other end.
+        public let second: OwnedDescriptor
+
+        /// Gives both ends to `body`, which takes them over.
+        public consuming func take<Result: ~Copyable>(
+            _ body: (consuming OwnedDescriptor, consuming OwnedDescriptor) -> Result
+        ) -> Result {
+            body(first, second)
+        }
+    }
+
     /// Two connected sockets (socketpair(2)), close-on-exec and blocking.
-    public static func pair(_ kind: Kind) throws(KernelError) -> (OwnedDescriptor, OwnedDescriptor) {
+    public static func pair(_ kind: Kind) throws(KernelError) -> Pair {
         var ends: [CInt] = [-1, -1]
         let type = UnixSocket.type(kind)
         // SAFETY: the kernel writes two descriptors into the array of two.
         _ = try checked("socketpair") { unsafe socketpair(AF_UNIX, type, 0, &ends) }
-        return (OwnedDescriptor(adopting: ends[0]), OwnedDescriptor(adopting: ends[1]))
+        return Pair(first: OwnedDescriptor(adopting: ends[0]), second: OwnedDescriptor(adopting: ends[1]))
     }
 
     /// Sends bytes with descriptors attached to the first of them. Returns how many bytes the kernel took: on a stream
@@ -99,7 +114,7 @@ public struct UnixSocket: ~Copyable, Sendable {
         let received = descriptors.prefix(Int(descriptorCount)).map {
             SharedDescriptor(OwnedDescriptor(adopting: $0))
         }
-        let cut = CInt(MSG_CTRUNC.rawValue) | CInt(MSG_TRUNC.rawValue)
+        let cut = CLINUX_MSG_CUT
         return ReceivedMessage(bytes: bytes, descriptors: received, isTruncated: flags & cut != 0)
     }
 
@@ -123,7 +138,7 @@ public struct UnixSocket: ~Copyable, Sendable {
 
     static func type(_ kind: Kind) -> CInt {
         let type = kind == .stream ? SOCK_STREAM : SOCK_SEQPACKET
-        return CInt(type.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+        return CInt(type.rawValue) | CLINUX_SOCK_CLOEXEC
     }
 
     static func make(_ kind: Kind) throws(KernelError) -> OwnedDescriptor {
