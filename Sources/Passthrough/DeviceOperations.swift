@@ -1,4 +1,3 @@
-public import InterruptSources
 public import PCI
 
 /// What the passthrough host can be asked to do. The daemon's request handlers speak to this and to nothing below it.
