@@ -1,0 +1,109 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <grp.h>
+#include <sys/prctl.h>
+
+_Static_assert(sizeof(struct clinux_ucred) == sizeof(struct ucred), "ucred");
+
+const char *clinux_errno_name(int error) { return strerrorname_np(error); }
+
+int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int clinux_sealed_memfd(const char *name, off_t length) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return -1;
+    if (ftruncate(fd, length) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int clinux_is_sealed(int fd) {
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0) return -1;
+    return (seals & F_SEAL_SHRINK) != 0;
+}
+
+int clinux_fcntl_int(int fd, int command, int argument) { return fcntl(fd, command, argument); }
+
+int clinux_prctl(int option, unsigned long a, unsigned long b) { return prctl(option, a, b, 0UL, 0UL); }
+
+int clinux_ioctl_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
+
+int clinux_ioctl_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
+
+int clinux_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+
+int clinux_drop_privileges(uid_t uid, gid_t gid, const char **step) {
+    // Capabilities that are gone from the bounding set cannot come back through an exec. EINVAL ends the list; EPERM
+    // means that we never had the right to change the set, and then setuid below is what counts.
+    for (int capability = 0; capability < 64; capability++) {
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) break;
+    }
+    *step = "setgroups";
+    if (getuid() == 0 && setgroups(0, NULL) != 0) return -1;
+    *step = "setresgid";
+    if (getuid() == 0 && setresgid(gid, gid, gid) != 0) return -1;
+    *step = "setresuid";
+    if (getuid() == 0 && setresuid(uid, uid, uid) != 0) return -1;
+    *step = "prctl(PR_SET_NO_NEW_PRIVS)";
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
+    *step = "prctl(PR_SET_DUMPABLE)";
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+ssize_t clinux_send(
+    int fd, const void * bytes, size_t count, const int * descriptors, int descriptorCount,
+    int flags) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * CLINUX_MAX_DESCRIPTORS)];
+    } control;
+    struct iovec vector = {.iov_base = (void *)bytes, .iov_len = count};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (descriptorCount < 0 || descriptorCount > CLINUX_MAX_DESCRIPTORS) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (descriptorCount > 0) {
+        memset(&control, 0, sizeof(control));
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)descriptorCount);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)descriptorCount);
+        memcpy(CMSG_DATA(header), descriptors, sizeof(int) * (size_t)descriptorCount);
+    }
+    return sendmsg(fd, &message, flags | MSG_NOSIGNAL);
+}
+
+ssize_t clinux_receive(
+    int fd, void * bytes, size_t count, int * descriptors, int * descriptorCount,
+    int * messageFlags, int flags) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * CLINUX_MAX_DESCRIPTORS)];
+    } control;
+    struct iovec vector = {.iov_base = bytes, .iov_len = count};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    *descriptorCount = 0;
+    *messageFlags = 0;
+    ssize_t result = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+    if (result < 0) return result;
+    *messageFlags = message.msg_flags;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        size_t held = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        const int *received = (const int *)(const void *)CMSG_DATA(header);
+        for (size_t i = 0; i < held && *descriptorCount < CLINUX_MAX_DESCRIPTORS; i++) {
+            descriptors[(*descriptorCount)++] = received[i];
+        }
+    }
+    return result;
+}

@@ -1,0 +1,30 @@
+public import LinuxSystem
+
+/// Why a call on an interrupt source, sink or group did not do what it was asked to. Nothing was changed, unless the
+/// call says otherwise.
+public enum InterruptError: Error, Hashable, Sendable {
+    /// The index is not below the group's count.
+    case noSuchVector(index: Int, count: Int)
+    /// A count that the type cannot have.
+    case invalidCount(InterruptType, Int)
+    /// As many configurations are needed as the group has vectors, or for MSI a power of two of at most that.
+    case wrongConfigurationCount(given: Int, needed: Int)
+    /// A message was given to a legacy group or the other way round.
+    case wrongConfigurationKind(InterruptType)
+    /// The group is live with other configurations.
+    case alreadyEnabled
+    /// The group is not live.
+    case notEnabled
+    /// The group was destroyed.
+    case destroyed
+    /// The host has fewer interrupt vectors left than asked for. Those connected before go on.
+    case hostExhausted(asked: Int, available: Int)
+    /// The VM has fewer interrupt numbers left than asked for.
+    case numbersExhausted(asked: Int, available: Int)
+    /// Another interrupt type of the device is on.
+    case otherTypeActive
+    /// The call exists only for level-triggered sources.
+    case notLevelTriggered
+    /// The kernel refused.
+    case kernel(KernelError)
+}

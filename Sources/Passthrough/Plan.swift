@@ -1,0 +1,88 @@
+/// What an operation would do, and what stands against it.
+public struct Plan: Hashable, Sendable {
+    /// The steps in order; empty if nothing is to do.
+    public var steps: [Step]
+    /// What stands against it.
+    public var blockers: [Blocker]
+
+    /// One change to the host.
+    public struct Step: Hashable, Sendable {
+        /// What is done, such as `write`.
+        public var action: String
+        /// To what, such as a sysfs path.
+        public var target: String
+        /// With which value.
+        public var value: String?
+
+        /// Creates a step.
+        public init(action: String, target: String, value: String?) {
+            self.action = action
+            self.target = target
+            self.value = value
+        }
+    }
+
+    /// Creates a plan.
+    public init(steps: [Step], blockers: [Blocker]) {
+        self.steps = steps
+        self.blockers = blockers
+    }
+}
+
+/// The stable code of a blocker.
+public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
+    /// The device carries the root file system. No consent.
+    case rootDisk = "root-disk"
+    /// A mounted file system is on it.
+    case mountedFileSystem = "mounted-file-system"
+    /// Swap is on it.
+    case swap
+    /// A network interface of it has an address.
+    case networkAddress = "network-address"
+    /// A network interface of it carries a default route.
+    case defaultRoute = "default-route"
+    /// It is the boot console's display.
+    case console
+    /// Another member of its IOMMU group is bound to a driver that does DMA. No consent.
+    case siblingInUse = "iommu-group-sibling-in-use"
+    /// The host has no IOMMU, or it is off. No consent.
+    case noIOMMU = "no-iommu"
+    /// vfio-pci is not loaded and cannot be. No consent.
+    case vfioUnavailable = "vfio-pci-unavailable"
+    /// It has virtual functions. No consent.
+    case virtualFunctions = "virtual-functions"
+    /// It is no ordinary function but a bridge. No consent.
+    case bridge
+    /// It is bound to VFIO by somebody else. No consent.
+    case foreign
+    /// A process holds it open. No consent: ending that process is not ours to do.
+    case held
+
+    /// Whether naming the code overrides it.
+    public var allowsConsent: Bool {
+        switch self {
+        case .mountedFileSystem, .swap, .networkAddress, .defaultRoute, .console: true
+        default: false
+        }
+    }
+}
+
+/// Something that stands against an operation.
+public struct Blocker: Hashable, Sendable {
+    /// Its stable code.
+    public var code: BlockerCode
+    /// One sentence.
+    public var message: String
+    /// Where it was seen, such as a line of /proc/mounts.
+    public var evidence: String
+    /// What would clear it.
+    public var remedy: String
+
+    /// Creates a blocker.
+    public init(code: BlockerCode, message: String, evidence: String, remedy: String) {
+        self.code = code
+        self.message = message
+        self.evidence = evidence
+        self.remedy = remedy
+    }
+}
