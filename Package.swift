@@ -46,8 +46,8 @@ let package = Package(
         // One vocabulary each.
         .target(name: "InterruptSources", dependencies: ["LinuxSystem"]),
         .target(name: "PCI", dependencies: ["CPCI", "LinuxSystem"]),
-        .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI"]),
-        .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO"]),
+        .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI", system]),
+        .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO", system]),
         .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
         .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem"]),
         .target(name: "Varlink", dependencies: ["LinuxSystem"]),
@@ -83,7 +83,7 @@ let package = Package(
         .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
 
         // Fakes and fixtures, for tests only.
-        .target(name: "TestSupport", dependencies: ["CLinux", "LinuxSystem", system]),
+        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", system]),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "InterruptSourcesTests",

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -79,6 +81,17 @@ _Static_assert(sizeof(struct vfio_device_info) == 20 || sizeof(struct vfio_devic
 _Static_assert(sizeof(struct vfio_region_info) == 32, "vfio_region_info");
 _Static_assert(sizeof(struct vfio_irq_info) == 16, "vfio_irq_info");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "vfio_irq_set header");
+// The device's interrupt rules rely on these numbers (linux/vfio.h, VFIO_DEVICE_SET_IRQS).
+_Static_assert(VFIO_IRQ_SET_DATA_NONE == 1 && VFIO_IRQ_SET_DATA_BOOL == 2 && VFIO_IRQ_SET_DATA_EVENTFD == 4, "data");
+_Static_assert(VFIO_IRQ_SET_ACTION_MASK == 8 && VFIO_IRQ_SET_ACTION_UNMASK == 16, "mask actions");
+_Static_assert(VFIO_IRQ_SET_ACTION_TRIGGER == 32, "trigger action");
+_Static_assert(VFIO_IRQ_INFO_EVENTFD == 1 && VFIO_IRQ_INFO_NORESIZE == 8, "vfio_irq_info flags");
+_Static_assert(VFIO_PCI_INTX_IRQ_INDEX == 0 && VFIO_PCI_MSI_IRQ_INDEX == 1 && VFIO_PCI_MSIX_IRQ_INDEX == 2, "indexes");
+_Static_assert(VFIO_PCI_ERR_IRQ_INDEX == 3 && VFIO_PCI_REQ_IRQ_INDEX == 4, "indexes");
+_Static_assert(VFIO_PCI_BAR0_REGION_INDEX == 0 && VFIO_PCI_CONFIG_REGION_INDEX == 7, "regions");
+_Static_assert(VFIO_PCI_VGA_REGION_INDEX == 8 && VFIO_PCI_ROM_REGION_INDEX == 6, "regions");
+_Static_assert(VFIO_TYPE1v2_IOMMU == 3 && VFIO_API_VERSION == 0, "container");
+_Static_assert(offsetof(struct vfio_irq_set, data) == 20, "vfio_irq_set.data");
 _Static_assert(KVM_SET_GSI_ROUTING == 0x4008ae6a, "KVM_SET_GSI_ROUTING");
 _Static_assert(KVM_IRQFD == 0x4020ae76, "KVM_IRQFD");
 _Static_assert(KVM_SIGNAL_MSI == 0x4020aea5, "KVM_SIGNAL_MSI");
