@@ -99,6 +99,11 @@ _Static_assert(sizeof(struct kvm_irqfd) == 32, "kvm_irqfd");
 _Static_assert(sizeof(struct kvm_irq_routing) == 8, "kvm_irq_routing header");
 _Static_assert(sizeof(struct kvm_irq_routing_entry) == 48, "kvm_irq_routing_entry");
 _Static_assert(sizeof(struct kvm_msi) == 32, "kvm_msi");
+_Static_assert(sizeof(struct kvm_irqchip) == 520, "kvm_irqchip");
+_Static_assert(offsetof(struct kvm_irqchip, chip.ioapic.redirtbl) == 32, "kvm_ioapic_state");
+_Static_assert(sizeof(struct kvm_cpuid2) == 8 && sizeof(struct kvm_cpuid_entry2) == 40, "kvm_cpuid2");
+_Static_assert(sizeof(struct kvm_msrs) == 8 && sizeof(struct kvm_msr_entry) == 16, "kvm_msrs");
+_Static_assert(offsetof(struct kvm_run, exit_reason) == 8 && offsetof(struct kvm_run, io) == 32, "kvm_run");
 
 // Constants that are macros with casts, or absent from the Glibc module.
 static const unsigned int CLINUX_EPOLLIN = EPOLLIN;
