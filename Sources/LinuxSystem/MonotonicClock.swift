@@ -8,3 +8,8 @@ public func monotonicNanoseconds() -> UInt64 {
     _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
 }
+
+/// Seconds since the epoch, from CLOCK_REALTIME: for people, as it may jump.
+public func epochSeconds() -> Int {
+    Int(time(nil))
+}
