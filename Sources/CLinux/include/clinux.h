@@ -142,6 +142,17 @@ int clinux_ioctl_pointer(int fd, unsigned long request, void *_Nullable argument
 // Gives the calling thread a name of at most 15 bytes; a longer one is cut (PR_SET_NAME, prctl(2)).
 int clinux_name_thread(const char *_Nonnull name);
 
+// Starts `path` with `arguments` and `environment` (NULL at their ends), with `sources` as descriptors 3, 4, ... and
+// nothing else but 0 (/dev/null), 1 and 2; no signal is blocked or ignored. Returns 0 or an errno.
+int clinux_spawn(
+    pid_t *_Nonnull pid, const char *_Nonnull path, char *_Nullable const *_Nonnull arguments,
+    char *_Nullable const *_Nonnull environment, const int *_Nullable sources, int count);
+
+// The status of a child that has ended, as waitpid(2) returns it: its exit status, or minus the signal that ended it.
+static inline int clinux_exit_status(int status) {
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 // A connection from a listening socket, close-on-exec and non-blocking (accept4(2)).
 int clinux_accept(int fd);
 
