@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from . import image, verbs
+from . import image, lists, shows, test_levels, verbs
 from .report import LabError, Report
 
 
@@ -45,10 +45,29 @@ def parser():
     run.add_argument("command", nargs="+", metavar="-- COMMAND",
                      help="a single word is given to sh -c, several are run as they are; its exit status is the lab's")
     verbs_of.add_parser("shell", parents=[host, keep], help="a root shell in the host")
+    test = verbs_of.add_parser(
+        "test", parents=[keep], help="everything that must hold; the last line says N passed, N failed",
+        description="Levels: format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, kernel-6.1. "
+                    "With --keep only the host's tests of the kept machine's variant run.")
+    test.add_argument("filter", nargs="?", metavar="FILTER",
+                      help="only tests whose LEVEL/NAME matches this regular expression: ^host/, bad-input, ^unit/.*Varlink")
+    test.set_defaults(kernel="6.12", no_iommu=False, no_intremap=False)
+    verbs_of.add_parser("demo", parents=[host, keep], help="bind, self-test and restore of five devices, told as it happens")
+    soak = verbs_of.add_parser("soak", parents=[host, keep], help="the same many times: nothing may add up")
+    soak.add_argument("rounds", nargs="?", type=int, default=20, metavar="ROUNDS", help="default 20")
+    tests = verbs_of.add_parser("list", help="compare the lists of expected tests with the tests that there are")
+    tests.add_argument("--host", action="store_true", help="only the host's tests, which need no build")
+    tests.add_argument("--write", action="store_true", help="bring the lists up to date")
     verbs_of.add_parser("stop", help="power off the machine that --keep left up")
     clean = verbs_of.add_parser("clean", help="remove images of older recipes, and what interrupted runs left")
     clean.add_argument("--all", action="store_true", help="the current images too")
     return top
+
+
+VERBS = {
+    "demo": shows.demo, "test": test_levels.test, "shell": verbs.shell, "run": verbs.run, "soak": shows.soak,
+    "list": lists.list_tests, "stop": verbs.stop, "clean": verbs.clean,
+}
 
 
 def main(arguments):
@@ -58,7 +77,7 @@ def main(arguments):
     # A command's output is the caller's; what the lab says about it goes beside it.
     report = Report(sys.stderr if options.verb in ("run", "shell") else sys.stdout)
     try:
-        return getattr(verbs, options.verb)(report, options)
+        return VERBS[options.verb](report, options)
     except LabError as error:
         report.say(f"lab: {error}")
         if error.details:
