@@ -48,14 +48,14 @@ let package = Package(
         .target(name: "PCI", dependencies: ["CPCI", "LinuxSystem"]),
         .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI"]),
         .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO"]),
-        .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem"]),
+        .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
         .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem"]),
         .target(name: "Varlink", dependencies: ["LinuxSystem"]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
         // The guest's side of a relay.
         .target(name: "GuestLibrary", dependencies: ["InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem"]),
-        .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem"]),
+        .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem", system]),
         .target(
             name: "SelfTestGuest",
             dependencies: [

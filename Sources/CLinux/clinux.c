@@ -32,6 +32,8 @@ int clinux_fcntl_int(int fd, int command, int argument) { return fcntl(fd, comma
 
 int clinux_prctl(int option, unsigned long a, unsigned long b) { return prctl(option, a, b, 0UL, 0UL); }
 
+int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL); }
+
 int clinux_ioctl_value(int fd, unsigned long request, unsigned long argument) { return ioctl(fd, request, argument); }
 
 int clinux_ioctl_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }

@@ -48,6 +48,15 @@ public final class EventFD: Sendable {
         return result == 8 ? count : 0
     }
 
+    /// Waits until the count is above 0, and takes it.
+    public func wait() {
+        while drain() == 0 {
+            var entry = pollfd(fd: rawValue, events: Int16(POLLIN), revents: 0)
+            // SAFETY: one entry, alive for the call. A signal ends the call early, and the loop begins it again.
+            _ = unsafe poll(&entry, 1, -1)
+        }
+    }
+
     /// A second descriptor of the same counter.
     public func duplicate() throws(KernelError) -> OwnedDescriptor {
         try descriptor.duplicate()

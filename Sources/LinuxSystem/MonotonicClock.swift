@@ -8,3 +8,13 @@ public func monotonicNanoseconds() -> UInt64 {
     _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
 }
+
+/// The time of ``monotonicNanoseconds()`` at which `duration` from now has passed; its largest value where that is too
+/// far away to be told.
+public func monotonicNanoseconds(after duration: Duration) -> UInt64 {
+    let (seconds, attoseconds) = duration.components
+    let whole = UInt64(clamping: seconds).multipliedReportingOverflow(by: 1_000_000_000)
+    let later = whole.partialValue.addingReportingOverflow(UInt64(clamping: attoseconds / 1_000_000_000))
+    let deadline = later.partialValue.addingReportingOverflow(monotonicNanoseconds())
+    return whole.overflow || later.overflow || deadline.overflow ? .max : deadline.partialValue
+}

@@ -121,6 +121,9 @@ int clinux_prctl(int option, unsigned long a, unsigned long b);
 int clinux_ioctl_value(int fd, unsigned long request, unsigned long argument);
 int clinux_ioctl_pointer(int fd, unsigned long request, void *_Nullable argument);
 
+// Gives the calling thread a name of at most 15 bytes; a longer one is cut (PR_SET_NAME, prctl(2)).
+int clinux_name_thread(const char *_Nonnull name);
+
 // A connection from a listening socket, close-on-exec and non-blocking (accept4(2)).
 int clinux_accept(int fd);
 
