@@ -18,3 +18,8 @@ public func monotonicNanoseconds(after duration: Duration) -> UInt64 {
     let deadline = later.partialValue.addingReportingOverflow(monotonicNanoseconds())
     return whole.overflow || later.overflow || deadline.overflow ? .max : deadline.partialValue
 }
+
+/// Seconds since the epoch, from CLOCK_REALTIME: for people, as it may jump.
+public func epochSeconds() -> Int {
+    Int(time(nil))
+}

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <signal.h>
 #include <spawn.h>
@@ -80,6 +81,17 @@ _Static_assert(sizeof(struct vfio_device_info) == 20 || sizeof(struct vfio_devic
 _Static_assert(sizeof(struct vfio_region_info) == 32, "vfio_region_info");
 _Static_assert(sizeof(struct vfio_irq_info) == 16, "vfio_irq_info");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "vfio_irq_set header");
+// The device's interrupt rules rely on these numbers (linux/vfio.h, VFIO_DEVICE_SET_IRQS).
+_Static_assert(VFIO_IRQ_SET_DATA_NONE == 1 && VFIO_IRQ_SET_DATA_BOOL == 2 && VFIO_IRQ_SET_DATA_EVENTFD == 4, "data");
+_Static_assert(VFIO_IRQ_SET_ACTION_MASK == 8 && VFIO_IRQ_SET_ACTION_UNMASK == 16, "mask actions");
+_Static_assert(VFIO_IRQ_SET_ACTION_TRIGGER == 32, "trigger action");
+_Static_assert(VFIO_IRQ_INFO_EVENTFD == 1 && VFIO_IRQ_INFO_NORESIZE == 8, "vfio_irq_info flags");
+_Static_assert(VFIO_PCI_INTX_IRQ_INDEX == 0 && VFIO_PCI_MSI_IRQ_INDEX == 1 && VFIO_PCI_MSIX_IRQ_INDEX == 2, "indexes");
+_Static_assert(VFIO_PCI_ERR_IRQ_INDEX == 3 && VFIO_PCI_REQ_IRQ_INDEX == 4, "indexes");
+_Static_assert(VFIO_PCI_BAR0_REGION_INDEX == 0 && VFIO_PCI_CONFIG_REGION_INDEX == 7, "regions");
+_Static_assert(VFIO_PCI_VGA_REGION_INDEX == 8 && VFIO_PCI_ROM_REGION_INDEX == 6, "regions");
+_Static_assert(VFIO_TYPE1v2_IOMMU == 3 && VFIO_API_VERSION == 0, "container");
+_Static_assert(offsetof(struct vfio_irq_set, data) == 20, "vfio_irq_set.data");
 _Static_assert(KVM_SET_GSI_ROUTING == 0x4008ae6a, "KVM_SET_GSI_ROUTING");
 _Static_assert(KVM_IRQFD == 0x4020ae76, "KVM_IRQFD");
 _Static_assert(KVM_SIGNAL_MSI == 0x4020aea5, "KVM_SIGNAL_MSI");
@@ -129,6 +141,17 @@ int clinux_ioctl_pointer(int fd, unsigned long request, void *_Nullable argument
 
 // Gives the calling thread a name of at most 15 bytes; a longer one is cut (PR_SET_NAME, prctl(2)).
 int clinux_name_thread(const char *_Nonnull name);
+
+// Starts `path` with `arguments` and `environment` (NULL at their ends), with `sources` as descriptors 3, 4, ... and
+// nothing else but 0 (/dev/null), 1 and 2; no signal is blocked or ignored. Returns 0 or an errno.
+int clinux_spawn(
+    pid_t *_Nonnull pid, const char *_Nonnull path, char *_Nullable const *_Nonnull arguments,
+    char *_Nullable const *_Nonnull environment, const int *_Nullable sources, int count);
+
+// The status of a child that has ended, as waitpid(2) returns it: its exit status, or minus the signal that ended it.
+static inline int clinux_exit_status(int status) {
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
 
 // A connection from a listening socket, close-on-exec and non-blocking (accept4(2)).
 int clinux_accept(int fd);
