@@ -36,9 +36,9 @@ let package = Package(
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
-        // The kernel's and libpci's C side: numbers and layouts, no logic.
+        // The kernel's and libpci's C side: numbers, layouts, and what Swift cannot call; no logic.
         .target(name: "CLinux"),
-        .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
+        .target(name: "CPCI", linkerSettings: [.linkedLibrary("pci")]),
 
         // The operating system, without any knowledge of devices.
         .target(name: "LinuxSystem", dependencies: ["CLinux", system]),
@@ -118,7 +118,7 @@ let package = Package(
     ]
 )
 
-for target in package.targets where target.name != "CLinux" && target.type != .system {
+for target in package.targets where !["CLinux", "CPCI"].contains(target.name) {
     var settings = common
     // The checks reach into macro expansions of tests, where they cannot be answered.
     if target.type != .test { settings.append(.strictMemorySafety()) }
