@@ -38,6 +38,42 @@ int clinux_ioctl_value(int fd, unsigned long request, unsigned long argument) { 
 
 int clinux_ioctl_pointer(int fd, unsigned long request, void *argument) { return ioctl(fd, request, argument); }
 
+int clinux_spawn(
+    pid_t *pid, const char *path, char *const *arguments, char *const *environment, const int *sources, int count) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    int copies[16];
+    int made = 0;
+    if (count < 0 || count > 16) return EINVAL;
+    // A source may have one of the numbers 3, 4, ... that another one is to get: move all of them out of the way.
+    for (; made < count; made++) {
+        copies[made] = fcntl(sources[made], F_DUPFD_CLOEXEC, 3 + count);
+        if (copies[made] < 0) break;
+    }
+    int error = made < count ? errno : posix_spawn_file_actions_init(&actions);
+    if (error == 0) {
+        error = posix_spawnattr_init(&attributes);
+        if (error == 0) {
+            sigemptyset(&none);
+            sigfillset(&all);
+            error = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+            for (int i = 0; i < count && error == 0; i++)
+                error = posix_spawn_file_actions_adddup2(&actions, copies[i], 3 + i);
+            if (error == 0) error = posix_spawn_file_actions_addclosefrom_np(&actions, 3 + count);
+            if (error == 0) error = posix_spawnattr_setsigmask(&attributes, &none);
+            if (error == 0) error = posix_spawnattr_setsigdefault(&attributes, &all);
+            if (error == 0)
+                error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+            if (error == 0) error = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
+            posix_spawnattr_destroy(&attributes);
+        }
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    for (int i = 0; i < made; i++) close(copies[i]);
+    return error;
+}
+
 int clinux_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 
 int clinux_drop_privileges(uid_t uid, gid_t gid, const char **step) {

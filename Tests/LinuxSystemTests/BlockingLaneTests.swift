@@ -14,25 +14,36 @@ import Testing
         #expect(await lane.run { 43 } == 43)
     }
 
+    /// How many jobs run now, and the most that ever did.
+    private final class Gauge: Sendable {
+        private let counts = Mutex((now: 0, most: 0))
+
+        var most: Int { counts.withLock { $0.most } }
+
+        func enter() {
+            counts.withLock { counts in
+                counts.now += 1
+                counts.most = max(counts.most, counts.now)
+            }
+        }
+
+        func leave() { counts.withLock { $0.now -= 1 } }
+    }
+
     @Test("A lane runs one job at a time") func serial() async throws {
         let lane = try BlockingLane(name: "a name longer than fifteen bytes")
-        let running = Mutex(0)
-        let most = Mutex(0)
+        let gauge = Gauge()
         await withTaskGroup(of: Void.self) { group in
             for _ in 0..<50 {
                 group.addTask {
                     await lane.run {
-                        let now = running.withLock { value in
-                            value += 1
-                            return value
-                        }
-                        most.withLock { $0 = max($0, now) }
-                        running.withLock { $0 -= 1 }
+                        gauge.enter()
+                        gauge.leave()
                     }
                 }
             }
         }
-        #expect(most.withLock { $0 } == 1)
+        #expect(gauge.most == 1)
     }
 
     @Test("A blocked lane does not hold up another") func independent() async throws {

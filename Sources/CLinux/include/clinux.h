@@ -99,6 +99,11 @@ _Static_assert(sizeof(struct kvm_irqfd) == 32, "kvm_irqfd");
 _Static_assert(sizeof(struct kvm_irq_routing) == 8, "kvm_irq_routing header");
 _Static_assert(sizeof(struct kvm_irq_routing_entry) == 48, "kvm_irq_routing_entry");
 _Static_assert(sizeof(struct kvm_msi) == 32, "kvm_msi");
+_Static_assert(sizeof(struct kvm_irqchip) == 520, "kvm_irqchip");
+_Static_assert(offsetof(struct kvm_irqchip, chip.ioapic.redirtbl) == 32, "kvm_ioapic_state");
+_Static_assert(sizeof(struct kvm_cpuid2) == 8 && sizeof(struct kvm_cpuid_entry2) == 40, "kvm_cpuid2");
+_Static_assert(sizeof(struct kvm_msrs) == 8 && sizeof(struct kvm_msr_entry) == 16, "kvm_msrs");
+_Static_assert(offsetof(struct kvm_run, exit_reason) == 8 && offsetof(struct kvm_run, io) == 32, "kvm_run");
 
 // Constants that are macros with casts, or absent from the Glibc module.
 static const unsigned int CLINUX_EPOLLIN = EPOLLIN;
@@ -137,6 +142,17 @@ int clinux_ioctl_pointer(int fd, unsigned long request, void *_Nullable argument
 // Gives the calling thread a name of at most 15 bytes; a longer one is cut (PR_SET_NAME, prctl(2)).
 int clinux_name_thread(const char *_Nonnull name);
 
+// Starts `path` with `arguments` and `environment` (NULL at their ends), with `sources` as descriptors 3, 4, ... and
+// nothing else but 0 (/dev/null), 1 and 2; no signal is blocked or ignored. Returns 0 or an errno.
+int clinux_spawn(
+    pid_t *_Nonnull pid, const char *_Nonnull path, char *_Nullable const *_Nonnull arguments,
+    char *_Nullable const *_Nonnull environment, const int *_Nullable sources, int count);
+
+// The status of a child that has ended, as waitpid(2) returns it: its exit status, or minus the signal that ended it.
+static inline int clinux_exit_status(int status) {
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 // A connection from a listening socket, close-on-exec and non-blocking (accept4(2)).
 int clinux_accept(int fd);
 
@@ -150,7 +166,7 @@ static inline void clinux_store32(void *_Nonnull address, uint32_t value) {
 
 // Gives up every right but those of an ordinary user, for good: groups, uid, gid, capabilities and the way back to
 // them. Returns 0, or -1 with errno and the failing step's name in *step.
-int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nonnull *_Nonnull step);
+int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nullable *_Nonnull step);
 
 // CMSG_* are function-like macros.
 enum { CLINUX_MAX_DESCRIPTORS = 253 };  // SCM_MAX_FD, include/net/scm.h

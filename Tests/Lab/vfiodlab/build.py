@@ -32,15 +32,14 @@ def executables(report, folder):
 
 
 def payload(report, folder, with_vfiod=True, extra=None):
-    """The payload disk: vfiod as a user would have it, the host side of the lab, and `extra` folders."""
+    """What the host gets: vfiod as a user would have it, the host side of the lab, and `extra` ({name: path})."""
     tree = folder / "payload"
     tree.mkdir()
     shutil.copytree(cache.LAB / "host", tree / "lab", ignore=shutil.ignore_patterns("__pycache__"))
     if with_vfiod:
         vfiod = tree / "vfiod"
         vfiod.mkdir()
-        binaries = executables(report, folder)
-        shutil.move(binaries, vfiod / "binaries")
+        shutil.move(executables(report, folder), vfiod / "binaries")
         for name in ("systemd", "configs"):
             if (cache.REPOSITORY / name).exists():
                 shutil.copytree(cache.REPOSITORY / name, vfiod / name)
@@ -48,7 +47,7 @@ def payload(report, folder, with_vfiod=True, extra=None):
         target = tree / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
-    return disk(report, folder, tree)
+    return tree
 
 
 def disk(report, folder, tree):

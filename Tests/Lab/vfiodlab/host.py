@@ -2,7 +2,7 @@
 
 import contextlib
 
-from . import build, cache, image, packages, process
+from . import build, cache, image, packages
 from .machine import Machine
 from .report import LabError
 
@@ -13,15 +13,19 @@ def booted(report, variant, with_vfiod=True, extra=None, payload=None):
     packages.ensure(report)
     with cache.run_folder() as folder:
         its_image = image.ensure(report, variant.kernel)
-        disk = payload or build.payload(report, folder, with_vfiod, extra)
-        machine = Machine(folder, variant, its_image, disk)
+        tree = payload or build.payload(report, folder, with_vfiod, extra)
+        machine = Machine(folder, variant, its_image, build.disk(report, folder, tree))
         try:
             machine.boot(report)
             yield machine
             machine.power_off(report)
         except LabError as error:
-            if machine.process and "console" not in error.details:
-                error.details = (error.details + "\n" + machine.console_tail()).strip()
+            show_console(machine, error)
             raise
         finally:
             machine.kill()
+
+
+def show_console(machine, error):
+    if machine.process and "console ends" not in error.details:
+        error.details = (error.details + "\n" + machine.console_tail()).strip()

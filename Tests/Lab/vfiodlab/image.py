@@ -50,8 +50,8 @@ UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/net/wireless
                   "drivers/usb/serial", "drivers/platform", "drivers/bluetooth", "net/bluetooth", "net/mac80211",
                   "drivers/hwmon", "drivers/w1", "drivers/power", "drivers/comedi", "drivers/accel", "drivers/md")
 
-MASKED_UNITS = ("serial-getty@ttyS0.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
-                "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service")
+MASKED_UNITS = ("serial-getty@ttyS0.service", "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer",
+                "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service")
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ def _configure(rootfs):
         _link(units / unit, "/dev/null")
     # A login prompt on the console would hang up whoever writes to it.
     shutil.rmtree(units / "getty.target.wants", ignore_errors=True)
+    _link(units / "default.target", "/usr/lib/systemd/system/multi-user.target")
     for unit, provider in (("vfiod-lab.service", "/etc"), ("systemd-networkd.service", "/usr/lib")):
         wants = units / "multi-user.target.wants"
         wants.mkdir(exist_ok=True)

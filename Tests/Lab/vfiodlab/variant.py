@@ -26,3 +26,7 @@ class Variant:
 
     def kernel_arguments(self):
         return "intel_iommu=on iommu=nopt" if self.iommu else "intel_iommu=off"
+
+
+def of_options(options):
+    return Variant(options.kernel, not options.no_iommu, not options.no_intremap)
