@@ -16,7 +16,7 @@ struct SelfTestGuestExecutable: SelfTestGuestLauncher {
                 executable: path, arguments: [], descriptors: [pair.second.rawValue])
             // Only our end may stay open here, or the guest's death would not show.
             let ours = pair.take { first, _ in UnixSocket(adopting: first) }
-            let guest = SelfTestGuestProcess(process, GuestConnection(ours), counters)
+            let guest = SelfTestGuestChild(process, GuestConnection(ours), counters)
             try guest.setUp(delivery, fault: fault)
             return guest
         } catch let error as GuestProtocolError {
@@ -30,7 +30,7 @@ struct SelfTestGuestExecutable: SelfTestGuestLauncher {
 }
 
 /// A self-test guest that runs in a child process.
-final class SelfTestGuestProcess: SelfTestGuestPort {
+final class SelfTestGuestChild: SelfTestGuestPort {
     private static let secondsToEnd = 5
 
     private let process: ChildProcess
@@ -68,11 +68,11 @@ final class SelfTestGuestProcess: SelfTestGuestPort {
     func end() {
         // A guest that cannot be told, or does not go, is killed: it holds nothing that would need an orderly end.
         if (try? connection.finish()) != nil,
-            let ended = try? process.wait(milliseconds: SelfTestGuestProcess.secondsToEnd * 1000), ended == .status(0)
+            let ended = try? process.wait(milliseconds: SelfTestGuestChild.secondsToEnd * 1000), ended == .status(0)
         {
             return
         }
         process.kill()
-        _ = try? process.wait(milliseconds: SelfTestGuestProcess.secondsToEnd * 1000)
+        _ = try? process.wait(milliseconds: SelfTestGuestChild.secondsToEnd * 1000)
     }
 }
