@@ -66,7 +66,7 @@ let package = Package(
         .target(
             name: "Passthrough",
             dependencies: [
-                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging,
+                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging, system,
             ]),
 
         // The wire, the daemon and its command line.

@@ -6,7 +6,7 @@ internal import SelfTestProtocol
 /// The program halts and waits. Each of the 256 vectors has a stub of its own, which adds 1 to the vector's counter in
 /// the CPU's page (DS) and ends the interrupt at the local APIC, in x2APIC mode by a model-specific register. Two kinds
 /// differ: exceptions stop the CPU after they were counted, and the level-triggered slot waits between count and end
-/// until the acknowledge word (ES) has reached the count.
+/// until the acknowledge word (ES) has reached the count, and adds 1 to the completed word after its end.
 struct GuestProgram {
     /// Bytes of memory, from guest address 0.
     static let length = 0x10000
@@ -65,7 +65,9 @@ struct GuestProgram {
                 code.pause()
                 code.compareWithExtra(UInt16(GuestCounters.acknowledgeOffset))
                 code.jumpIfAbove(wait)
-                code.jump(end)
+                code.writeMSR(GuestProgram.endOfInterruptRegister, 0)
+                code.incrementExtra(UInt16(GuestCounters.completedOffset))
+                code.returnFromInterrupt()
             default:
                 code.increment(counter)
                 code.jump(end)

@@ -54,6 +54,11 @@ struct RealModeAssembler {
         bytes += [0x66, 0xff, 0x06] + RealModeAssembler.littleEndian(offset)
     }
 
+    /// INC of the 32-bit word at ES:offset.
+    mutating func incrementExtra(_ offset: UInt16) {
+        bytes += [0x26, 0x66, 0xff, 0x06] + RealModeAssembler.littleEndian(offset)
+    }
+
     /// MOV EAX from DS:offset.
     mutating func load(_ offset: UInt16) {
         bytes += [0x66, 0xa1] + RealModeAssembler.littleEndian(offset)
