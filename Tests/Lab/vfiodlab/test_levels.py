@@ -133,8 +133,7 @@ def _swift_in_host(report, tally, level, channel, tests):
          "--no-parallel", "--filter", swift_tests.filter_for(names)], deadline=600)
     _, stream = channel.capture(["cat", events])
     results = swift_tests.read_events(stream)
-    if status != 0 and not any(results.values()):
-        results["the test process"] = f"ended with status {status}:\n{text[-3000:]}"
+    swift_tests.blame_process(results, status, text[-3000:])
     tally.settle(level, [expected.Expected(name) for name in names], results)
 
 
