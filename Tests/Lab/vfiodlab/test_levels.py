@@ -1,6 +1,5 @@
 """`lab test`: the levels, in the order of what they cost."""
 
-import contextlib
 import re
 import shutil
 
@@ -88,22 +87,24 @@ def _units(report, tally, folder):
 
 
 def _hosts(report, tally, folder, options):
-    payload = None
-    only = of_options(options) if options.keep or options.update else None
+    kept_variant = of_options(options) if options.keep or options.update else None
+    extra, payload = {}, None
     for level, variant in HOSTS.items():
         tests = tally.selected(level, expected.read(level))
         in_swift = tally.selected(level, expected.read("host-swift")) if level == "host" else []
-        if not tests and not in_swift or only and only != variant:
+        if not tests and not in_swift or kept_variant and kept_variant != variant:
             continue
         try:
-            if payload is None:
-                extra = {}
-                if in_swift:
-                    swift_tests.build(report, "", folder / "unit.log")
-                    extra["swift-tests"] = swift_tests.stage_test_binary(folder)
-                if not only:
-                    payload = build.payload(report, folder, extra=extra)
-            with _machine(report, variant, payload, options) as (channel, machine):
+            if in_swift:
+                swift_tests.build(report, "", folder / "unit.log")
+                extra["swift-tests"] = swift_tests.stage_test_binary(folder)
+            if kept_variant:
+                machine = kept.machine(report, variant, update=options.update, extra=extra)
+            else:
+                payload = payload or build.payload(report, folder, extra=extra)
+                machine = host.booted(report, variant, payload=payload)
+            with machine as running:
+                channel = getattr(running, "channel", running)
                 if in_swift:
                     _swift_in_host(report, tally, level, channel, in_swift)
                 if tests:
@@ -111,16 +112,6 @@ def _hosts(report, tally, folder, options):
         except LabError as error:
             tally.fail(level, "the host", str(error))
             report.plain(error.details)
-
-
-@contextlib.contextmanager
-def _machine(report, variant, payload, options):
-    if options.keep or options.update:
-        with kept.machine(report, variant, update=options.update) as channel:
-            yield channel, None
-    else:
-        with host.booted(report, variant, payload=payload) as machine:
-            yield machine.channel, machine
 
 
 def _swift_in_host(report, tally, level, channel, tests):
