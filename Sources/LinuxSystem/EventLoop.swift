@@ -159,6 +159,8 @@ public final class EventLoop: SerialExecutor, Sendable {
     }
 
     private func run() {
+        // Only a label for people: where it is refused, the loop works as well.
+        _ = unsafe clinux_name_thread(name)
         while true {
             let events: [Epoll.Event]
             do {
