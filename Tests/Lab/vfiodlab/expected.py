@@ -48,14 +48,16 @@ class Tally:
         self.failures = []
         self.not_run = []
 
-    def wants(self, level, name=""):
-        """Whether the filter selects this test; without a name, whether it may select any test of the level."""
-        if not self.pattern:
-            return True
-        return bool(self.pattern.search(f"{level}/{name}"))
+    def wants(self, level, name):
+        """Whether the filter selects this test."""
+        return not self.pattern or bool(self.pattern.search(f"{level}/{name}"))
 
     def selected(self, level, tests):
         return [test for test in tests if self.wants(level, test.name)]
+
+    def wants_any(self, level, tests):
+        """Whether a level is to run at all: without a filter even an empty list is, for what it lacks."""
+        return not self.pattern or bool(self.selected(level, tests))
 
     def ok(self, level, name):
         self.passed += 1

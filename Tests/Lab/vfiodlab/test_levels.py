@@ -3,7 +3,7 @@
 import re
 import shutil
 
-from . import build, cache, expected, host, kept, packages, process, swift_tests
+from . import build, cache, expected, host, kept, own_tests, packages, process, swift_tests
 from .report import LabError
 from .variant import Variant, of_options
 
@@ -24,6 +24,8 @@ def test(report, options):
     with cache.run_folder() as folder:
         # A kept machine is for a developer who works on what runs in it.
         if not (options.keep or options.update):
+            if tally.wants_any("lab", expected.read("lab")):
+                tally.settle("lab", expected.read("lab"), own_tests.run())
             _format(report, tally, folder)
             for sanitizer in ("", "thread", "address"):
                 _unit(report, tally, folder, sanitizer)
@@ -44,7 +46,7 @@ def _unit(report, tally, folder, sanitizer):
     level = f"unit-{sanitizer}" if sanitizer else "unit"
     tests = expected.read("unit")
     selected = tally.selected(level, tests)
-    if tally.pattern and not selected:
+    if not tally.wants_any(level, tests):
         return
     log = folder / f"{level}.log"
     try:
