@@ -36,9 +36,9 @@ let package = Package(
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
-        // The kernel's and libpci's C side: numbers and layouts, no logic.
+        // The kernel's and libpci's C side: numbers, layouts, and what Swift cannot call; no logic.
         .target(name: "CLinux"),
-        .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
+        .target(name: "CPCI", linkerSettings: [.linkedLibrary("pci")]),
 
         // The operating system, without any knowledge of devices.
         .target(name: "LinuxSystem", dependencies: ["CLinux", system]),
@@ -46,27 +46,27 @@ let package = Package(
         // One vocabulary each.
         .target(name: "InterruptSources", dependencies: ["LinuxSystem"]),
         .target(name: "PCI", dependencies: ["CPCI", "LinuxSystem"]),
-        .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI"]),
-        .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO"]),
-        .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem"]),
-        .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem"]),
+        .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI", system]),
+        .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO", system]),
+        .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
+        .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem", system]),
         .target(name: "Varlink", dependencies: ["LinuxSystem"]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
         // The guest's side of a relay.
-        .target(name: "GuestLibrary", dependencies: ["InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem"]),
-        .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem"]),
+        .target(name: "GuestLibrary", dependencies: ["InterruptSources", "LinuxSystem"]),
+        .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem", system]),
         .target(
             name: "SelfTestGuest",
             dependencies: [
-                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestProtocol",
+                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestProtocol", system,
             ]),
 
         // The domain: no sockets, no wire types.
         .target(
             name: "Passthrough",
             dependencies: [
-                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging,
+                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging, system,
             ]),
 
         // The wire, the daemon and its command line.
@@ -83,7 +83,7 @@ let package = Package(
         .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
 
         // Fakes and fixtures, for tests only.
-        .target(name: "TestSupport", dependencies: ["CLinux", "LinuxSystem", system]),
+        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", system]),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "InterruptSourcesTests",
@@ -118,7 +118,7 @@ let package = Package(
     ]
 )
 
-for target in package.targets where target.name != "CLinux" && target.type != .system {
+for target in package.targets where !["CLinux", "CPCI"].contains(target.name) {
     var settings = common
     // The checks reach into macro expansions of tests, where they cannot be answered.
     if target.type != .test { settings.append(.strictMemorySafety()) }

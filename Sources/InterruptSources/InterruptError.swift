@@ -11,13 +11,16 @@ public enum InterruptError: Error, Hashable, Sendable {
     case wrongConfigurationCount(given: Int, needed: Int)
     /// A message was given to a legacy group or the other way round.
     case wrongConfigurationKind(InterruptType)
+    /// The vectors of an MSI block have one address and one data value, in which only the index differs.
+    case differentMessages
     /// The group is live with other configurations.
     case alreadyEnabled
     /// The group is not live.
     case notEnabled
     /// The group was destroyed.
     case destroyed
-    /// The host has fewer interrupt vectors left than asked for. Those connected before go on.
+    /// The host has fewer interrupt vectors left than asked for: of the vectors asked for, in ascending order, the first
+    /// `available` could be had. Those connected before go on.
     case hostExhausted(asked: Int, available: Int)
     /// The VM has fewer interrupt numbers left than asked for.
     case numbersExhausted(asked: Int, available: Int)

@@ -17,11 +17,13 @@ public protocol InterruptSource: Sendable {
     var growsWhileEnabled: Bool { get }
 
     /// Turns the type on. Element i is the notifier of vector i; nil connects nothing. The host provides for as many
-    /// vectors as there are elements. Throws ``InterruptError/hostExhausted(asked:available:)`` where it cannot.
+    /// vectors as there are elements. Throws ``InterruptError/hostExhausted(asked:available:)`` where it cannot;
+    /// `available` is then how many elements, from the first, it could have provided for.
     func enable(_ notifiers: [EventFD?]) throws(InterruptError)
 
     /// While on: gives vectors from `first` these notifiers, nil to disconnect. A failure leaves the whole range
-    /// disconnected, as the kernel does; the caller connects again from its own state.
+    /// disconnected, as the kernel does; the caller connects again from its own state. Throws
+    /// ``InterruptError/hostExhausted(asked:available:)`` with `available` as in ``enable(_:)``.
     func connect(first: Int, _ notifiers: [EventFD?]) throws(InterruptError)
 
     /// Turns the type off. Off already is no error.

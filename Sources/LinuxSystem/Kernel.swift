@@ -49,9 +49,9 @@ extension Kernel {
         return try result.get()
     }
 
-    /// An ioctl(2) whose argument is a structure with a variable tail, built as bytes by the caller.
-    public func ioctl(
-        _ descriptor: CInt, _ request: UInt, _ name: StaticString, buffer: inout [UInt8]
+    /// An ioctl(2) whose argument is a structure with a variable tail, built as bytes or words by the caller.
+    public func ioctl<Element: BitwiseCopyable>(
+        _ descriptor: CInt, _ request: UInt, _ name: StaticString, buffer: inout [Element]
     ) throws(KernelError) -> CInt {
         var result: Result<CInt, KernelError> = .success(0)
         // SAFETY: the bytes are the array's own, alive and exclusive for the call.

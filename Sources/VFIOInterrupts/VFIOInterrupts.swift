@@ -1,1 +1,45 @@
-// Placeholder until this layer's first type lands.
+public import InterruptSources
+internal import LinuxSystem
+internal import Synchronization
+internal import SystemPackage
+public import VFIO
+
+/// The interrupts of one VFIO device. Its sources share one lock and the knowledge of which index is on: VFIO allows
+/// one of INTx, MSI and MSI-X at a time, never switches by itself, and refuses to turn off what is off.
+///
+/// One object per device: what another one turns on, this one does not see.
+public final class VFIOInterrupts: Sendable {
+    let device: VFIODevice
+    /// The index that is on.
+    let active = Mutex<VFIOIRQIndex?>(nil)
+
+    /// The interrupts of a device that was just opened, so that none is on.
+    public init(_ device: VFIODevice) {
+        self.device = device
+    }
+
+    /// The source of one type; nil if the device has none of it. Throws ``InterruptError/invalidCount(_:_:)`` for a
+    /// count that PCI does not allow, whoever came up with it.
+    public func source(_ type: InterruptType) throws(InterruptError) -> VFIOInterruptSource? {
+        let index = VFIOIRQIndex(type)
+        let info: VFIOIRQInfo
+        do { info = try device.irqInfo(index) } catch { throw .kernel(error) }
+        if info.count == 0 { return nil }
+        let count = Int(info.count)
+        guard count <= type.maximumCount, type != .msi || count.nonzeroBitCount == 1 else {
+            throw .invalidCount(type, count)
+        }
+        return VFIOInterruptSource(
+            self, type: type, index: index, count: count, growsWhileEnabled: info.isResizable)
+    }
+}
+
+extension VFIOIRQIndex {
+    init(_ type: InterruptType) {
+        switch type {
+        case .legacy: self = .intx
+        case .msi: self = .msi
+        case .msix: self = .msix
+        }
+    }
+}

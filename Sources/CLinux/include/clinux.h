@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -79,6 +81,17 @@ _Static_assert(sizeof(struct vfio_device_info) == 20 || sizeof(struct vfio_devic
 _Static_assert(sizeof(struct vfio_region_info) == 32, "vfio_region_info");
 _Static_assert(sizeof(struct vfio_irq_info) == 16, "vfio_irq_info");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "vfio_irq_set header");
+// The device's interrupt rules rely on these numbers (linux/vfio.h, VFIO_DEVICE_SET_IRQS).
+_Static_assert(VFIO_IRQ_SET_DATA_NONE == 1 && VFIO_IRQ_SET_DATA_BOOL == 2 && VFIO_IRQ_SET_DATA_EVENTFD == 4, "data");
+_Static_assert(VFIO_IRQ_SET_ACTION_MASK == 8 && VFIO_IRQ_SET_ACTION_UNMASK == 16, "mask actions");
+_Static_assert(VFIO_IRQ_SET_ACTION_TRIGGER == 32, "trigger action");
+_Static_assert(VFIO_IRQ_INFO_EVENTFD == 1 && VFIO_IRQ_INFO_NORESIZE == 8, "vfio_irq_info flags");
+_Static_assert(VFIO_PCI_INTX_IRQ_INDEX == 0 && VFIO_PCI_MSI_IRQ_INDEX == 1 && VFIO_PCI_MSIX_IRQ_INDEX == 2, "indexes");
+_Static_assert(VFIO_PCI_ERR_IRQ_INDEX == 3 && VFIO_PCI_REQ_IRQ_INDEX == 4, "indexes");
+_Static_assert(VFIO_PCI_BAR0_REGION_INDEX == 0 && VFIO_PCI_CONFIG_REGION_INDEX == 7, "regions");
+_Static_assert(VFIO_PCI_VGA_REGION_INDEX == 8 && VFIO_PCI_ROM_REGION_INDEX == 6, "regions");
+_Static_assert(VFIO_TYPE1v2_IOMMU == 3 && VFIO_API_VERSION == 0, "container");
+_Static_assert(offsetof(struct vfio_irq_set, data) == 20, "vfio_irq_set.data");
 _Static_assert(KVM_SET_GSI_ROUTING == 0x4008ae6a, "KVM_SET_GSI_ROUTING");
 _Static_assert(KVM_IRQFD == 0x4020ae76, "KVM_IRQFD");
 _Static_assert(KVM_SIGNAL_MSI == 0x4020aea5, "KVM_SIGNAL_MSI");
@@ -86,6 +99,11 @@ _Static_assert(sizeof(struct kvm_irqfd) == 32, "kvm_irqfd");
 _Static_assert(sizeof(struct kvm_irq_routing) == 8, "kvm_irq_routing header");
 _Static_assert(sizeof(struct kvm_irq_routing_entry) == 48, "kvm_irq_routing_entry");
 _Static_assert(sizeof(struct kvm_msi) == 32, "kvm_msi");
+_Static_assert(sizeof(struct kvm_irqchip) == 520, "kvm_irqchip");
+_Static_assert(offsetof(struct kvm_irqchip, chip.ioapic.redirtbl) == 32, "kvm_ioapic_state");
+_Static_assert(sizeof(struct kvm_cpuid2) == 8 && sizeof(struct kvm_cpuid_entry2) == 40, "kvm_cpuid2");
+_Static_assert(sizeof(struct kvm_msrs) == 8 && sizeof(struct kvm_msr_entry) == 16, "kvm_msrs");
+_Static_assert(offsetof(struct kvm_run, exit_reason) == 8 && offsetof(struct kvm_run, io) == 32, "kvm_run");
 
 // Constants that are macros with casts, or absent from the Glibc module.
 static const unsigned int CLINUX_EPOLLIN = EPOLLIN;
@@ -148,7 +166,7 @@ static inline void clinux_store32(void *_Nonnull address, uint32_t value) {
 
 // Gives up every right but those of an ordinary user, for good: groups, uid, gid, capabilities and the way back to
 // them. Returns 0, or -1 with errno and the failing step's name in *step.
-int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nonnull *_Nonnull step);
+int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nullable *_Nonnull step);
 
 // CMSG_* are function-like macros.
 enum { CLINUX_MAX_DESCRIPTORS = 253 };  // SCM_MAX_FD, include/net/scm.h

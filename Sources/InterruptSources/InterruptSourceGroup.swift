@@ -1,0 +1,151 @@
+public import LinuxSystem
+internal import Synchronization
+
+/// All interrupt sources of one type of one device, enabled and disabled as a whole, because MSI vectors cannot be
+/// enabled one by one.
+///
+/// A group is configured, live or destroyed. Each vector has a configuration, a mask and, while masked, a pending bit:
+///
+/// | call | configured | live, vector unmasked | live, vector masked |
+/// |---|---|---|---|
+/// | enable | becomes live | same configurations: nothing; else an error | same |
+/// | disable | nothing | becomes configured, pending interrupts forgotten, masks kept | same |
+/// | update | remembered | one table commit, none if unchanged | remembered, committed on unmask |
+/// | mask | remembered | nothing is delivered from its return to the call of unmask | nothing |
+/// | unmask | remembered | nothing | one interrupt if one is pending, else none |
+/// | trigger | error | one interrupt | pending becomes true |
+/// | pendingState | false | false | the bit, without consuming it |
+///
+/// Destroyed, every call is an error but disable and destroy. A call that throws has changed nothing, unless it says
+/// otherwise. All calls are synchronous, may block for the kernel, and can come from any thread: one lock per group.
+///
+/// With a sink the group drives a VM of this process. Without one its notifiers are handed to another process, which
+/// joins them to its own VM: there are no routes, ``base`` is 0, and ``trigger(_:)`` is the source's loopback.
+public final class InterruptSourceGroup: Sendable {
+    /// The type.
+    public let type: InterruptType
+    /// How many vectors the group has.
+    public let count: Int
+    /// The first Interrupt Source Identifier: the first of `count` numbers of the VM, the IOAPIC pin of a legacy source,
+    /// or 0 where another process owns the VM.
+    public let base: Int
+    private let state: Mutex<GroupState>
+
+    /// Creates a configured group over the first `count` vectors of `source`, all if nil, without a kernel call but the
+    /// reservation of its numbers.
+    ///
+    /// `pin` is the IOAPIC pin, 0 to 23, that a legacy source raises; only a legacy source with a sink has one, and it
+    /// needs one.
+    ///
+    /// Throws ``InterruptError/invalidCount(_:_:)`` for a count that the type or the source cannot have,
+    /// ``InterruptError/wrongConfigurationKind(_:)`` for a pin too few or too many,
+    /// ``InterruptError/numbersExhausted(asked:available:)`` if the VM has no room for the block.
+    public init(
+        source: any InterruptSource, sink: (any InterruptSink)?, count: Int? = nil, pin: Int? = nil
+    ) throws(InterruptError) {
+        let count = count ?? source.count
+        let type = source.type
+        guard count >= 1, count <= min(source.count, type.maximumCount),
+            type != .msi || count.nonzeroBitCount == 1
+        else { throw .invalidCount(type, count) }
+        guard (pin != nil) == (type == .legacy && sink != nil), pin.map((0..<24).contains) ?? true else {
+            throw .wrongConfigurationKind(type)
+        }
+        var base = pin ?? 0
+        if let sink, type != .legacy { base = try sink.reserve(count) }
+        self.type = type
+        self.count = count
+        self.base = base
+        state = Mutex(GroupState(Wiring(source: source, sink: sink, base: base, count: count)))
+    }
+
+    deinit {
+        state.withLock { $0.destroy() }
+    }
+
+    /// Becomes live with these configurations, nil for those remembered. An MSI group takes a power of two of at most
+    /// ``count`` of them and is then a block of that many vectors; the others take one per vector.
+    ///
+    /// Throws ``InterruptError/wrongConfigurationCount(given:needed:)``, ``InterruptError/wrongConfigurationKind(_:)``,
+    /// ``InterruptError/differentMessages``, ``InterruptError/alreadyEnabled`` when live with others, and
+    /// ``InterruptError/hostExhausted(asked:available:)``.
+    public func enable(_ configurations: [InterruptConfiguration]? = nil) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.enable(configurations) }
+    }
+
+    /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks are kept.
+    public func disable() throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.disable() }
+    }
+
+    /// Gives one vector another message; in an MSI block, all of them. Its `startsMasked` counts only while the group
+    /// is configured.
+    public func update(_ index: Int, _ configuration: InterruptConfiguration) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.update(index, configuration) }
+    }
+
+    /// Raises one interrupt, as if the device had. With a sink the vector's own notifier is written. A notifier that
+    /// was handed out, and so every notifier of a group without a sink, is signalled by the source's loopback
+    /// (VFIO_DEVICE_SET_IRQS with ACTION_TRIGGER), because its holder could make a writer block.
+    public func trigger(_ index: Int) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.trigger(index) }
+    }
+
+    /// The eventfd of one vector, to be handed to somebody else; nil for a wrong index. Made on first use, and the same
+    /// from then on. Whoever only wants to raise an interrupt calls ``trigger(_:)``.
+    public func notifier(_ index: Int) throws(InterruptError) -> EventFD? {
+        try state.withLock { (state) throws(InterruptError) in try state.notifier(index) }
+    }
+
+    /// The eventfd that the guest's EOI is to signal, to be handed to somebody else; nil unless the type is legacy.
+    /// Made on first use, and the same from then on.
+    public func resampleNotifier() throws(InterruptError) -> EventFD? {
+        try state.withLock { (state) throws(InterruptError) in try state.resampleNotifier() }
+    }
+
+    /// Masks one vector.
+    public func mask(_ index: Int) throws(InterruptError) {
+        try mask(try one(index))
+    }
+
+    /// Masks these vectors together: one VFIO_DEVICE_SET_IRQS for each run of them that is not masked yet.
+    ///
+    /// With `releasing`, MSI-X vectors also give back their host interrupts, irqfds and routes, as if they had started
+    /// masked. What the device then raises it holds itself (Pending Bit Array) until unmask, and
+    /// ``pendingState(_:)`` does not show it. Other types are masked as without it.
+    public func mask(_ indices: Range<Int>, releasing: Bool = false) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.mask(indices, releasing: releasing) }
+    }
+
+    /// Unmasks one vector, as ``unmask(_:)`` of a range does.
+    public func unmask(_ index: Int) throws(InterruptError) {
+        try unmask(try one(index))
+    }
+
+    /// Unmasks these vectors together: one table commit and one VFIO_DEVICE_SET_IRQS for each run of them that is
+    /// masked. Throws ``InterruptError/hostExhausted(asked:available:)``: none was unmasked, and a range that ends after
+    /// the first `available` masked vectors of this one can be.
+    public func unmask(_ indices: Range<Int>) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.unmask(indices) }
+    }
+
+    /// Whether an interrupt of a masked vector waits for unmask; false for a wrong index.
+    public func pendingState(_ index: Int) throws(InterruptError) -> Bool {
+        try state.withLock { (state) throws(InterruptError) in try state.pendingState(index) }
+    }
+
+    /// The group as it is now. A line whose state cannot be read counts as not pending.
+    public func snapshot() -> InterruptSnapshot {
+        state.withLock { $0.snapshot() }
+    }
+
+    /// Takes everything down, whatever the kernel says, and gives the numbers back. The second time it does nothing.
+    public func destroy() {
+        state.withLock { $0.destroy() }
+    }
+
+    private func one(_ index: Int) throws(InterruptError) -> Range<Int> {
+        guard index >= 0, index < count else { throw .noSuchVector(index: index, count: count) }
+        return index..<index + 1
+    }
+}

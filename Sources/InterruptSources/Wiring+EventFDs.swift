@@ -1,0 +1,56 @@
+internal import LinuxSystem
+
+// The eventfds of the vectors, made when they are first needed: most of a large table is never used.
+extension Wiring {
+    /// The notifier of a vector, made on first use.
+    mutating func notifier(of index: Int) throws(InterruptError) -> EventFD {
+        if let notifier = wires[index].notifier { return notifier }
+        let notifier = try makeEventFD()
+        wires[index].notifier = notifier
+        return notifier
+    }
+
+    /// The eventfd that a guest's EOI signals, made on first use.
+    mutating func resampleNotifier() throws(InterruptError) -> EventFD {
+        if let resample { return resample }
+        let made = try makeEventFD()
+        resample = made
+        return made
+    }
+
+    mutating func makeDescriptor(_ index: Int, _ target: Target) throws(InterruptError) {
+        switch target {
+        case .nothing: break
+        case .notifier: _ = try notifier(of: index)
+        case .holding: if wires[index].holding == nil { wires[index].holding = try makeEventFD() }
+        }
+    }
+
+    private func makeEventFD() throws(InterruptError) -> EventFD {
+        do { return try EventFD() } catch { throw .kernel(error) }
+    }
+
+    func descriptors(_ range: Range<Int>) -> [EventFD?] {
+        range.map { index in
+            switch wires[index].target {
+            case .nothing: nil
+            case .notifier: wires[index].notifier
+            case .holding: wires[index].holding
+            }
+        }
+    }
+
+    func numbered(_ routes: [Int: InterruptRoute?]) -> [Int: InterruptRoute?] {
+        routes.reduce(into: [:]) { $0.updateValue($1.value, forKey: base + $1.key) }
+    }
+
+    func runs(of indices: some Sequence<Int>) -> [Range<Int>] {
+        indices.sorted().reduce(into: []) { runs, index in
+            if let last = runs.last, last.upperBound == index {
+                runs[runs.count - 1] = last.lowerBound..<index + 1
+            } else {
+                runs.append(index..<index + 1)
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+internal import Glibc
+public import LinuxSystem
+internal import Synchronization
+public import SystemPackage
+
+/// A kernel made of fake device nodes. It knows paths, descriptors and their lifetimes; the rules of VFIO and KVM are
+/// the nodes'.
+///
+/// Descriptors are real (one end of a socket pair), so they can be duplicated and sent to other processes, and the
+/// fake notices when the last one closes. It can be told to refuse a call, and lists the calls it was asked for.
+public final class FakeKernel: Kernel {
+    private struct Inode: Hashable {
+        let device: UInt64
+        let number: UInt64
+    }
+
+    private struct Opened {
+        let file: any FakeFile
+        // The pair's other end: it hangs up when the last descriptor of the file closes.
+        let witness: SharedDescriptor
+    }
+
+    private struct Refusal {
+        let name: String
+        let errno: Errno
+        var skip: Int
+    }
+
+    private struct State {
+        var nodes: [(prefix: String, node: any FakeNode)] = []
+        var opened: [Inode: Opened] = [:]
+        var refusals: [Refusal] = []
+        var calls: [String] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// A kernel without any device node: every open is ENOENT.
+    public init() {}
+
+    /// Lets paths that begin with `prefix` lead to `node`; the longest prefix wins.
+    public func install(_ node: any FakeNode, at prefix: String) {
+        state.withLock { $0.nodes.append((prefix, node)) }
+    }
+
+    /// Refuses one call of this name (`open`, `pread`, or an ioctl's request such as `KVM_IRQFD`) with `errno`, after
+    /// letting `skip` of them pass.
+    public func refuse(_ name: String, with errno: Errno, after skip: Int = 0) {
+        state.withLock { $0.refusals.append(Refusal(name: name, errno: errno, skip: skip)) }
+    }
+
+    /// The names of all calls since the last ``forgetCalls()``, in order, refused ones included.
+    public var calls: [String] { state.withLock { $0.calls } }
+
+    /// Empties the list of calls.
+    public func forgetCalls() {
+        state.withLock { $0.calls = [] }
+    }
+
+    /// A new descriptor that leads to `file`, for an ioctl that returns one: `descriptor(for: file).release()`.
+    public func descriptor(for file: any FakeFile) throws(KernelError) -> OwnedDescriptor {
+        let pair = try UnixSocket.pair(.stream)
+        let theirs = try pair.first.duplicate()
+        let ours = try pair.second.duplicate()
+        let inode = try FakeKernel.inode(of: theirs.rawValue)
+        let entry = Opened(file: file, witness: SharedDescriptor(ours))
+        let stale = state.withLock { $0.opened.updateValue(entry, forKey: inode) }
+        stale?.file.released(kernel: self)
+        return theirs
+    }
+
+    /// The file that a descriptor leads to, as the kernel resolves one it finds in an argument. Throws EBADF if it is
+    /// closed, EINVAL if it is no file of this kernel.
+    public func file(of descriptor: CInt) throws(KernelError) -> any FakeFile {
+        sweep()
+        let inode = try FakeKernel.inode(of: descriptor)
+        guard let opened = state.withLock({ $0.opened[inode] }) else {
+            throw KernelError("fget", .invalidArgument)
+        }
+        return opened.file
+    }
+
+    /// How many files are open.
+    public var openFileCount: Int {
+        sweep()
+        return state.withLock { $0.opened.count }
+    }
+
+    /// open(2).
+    public func open(_ path: String, _ mode: OpenMode) throws(KernelError) -> OwnedDescriptor {
+        try enter("open")
+        let node = state.withLock { state in
+            state.nodes.filter { path.hasPrefix($0.prefix) }.max { $0.prefix.utf8.count < $1.prefix.utf8.count }?.node
+        }
+        guard let node else { throw KernelError("open", on: path, .noSuchFileOrDirectory) }
+        return try descriptor(for: try node.open(path, mode))
+    }
+
+    /// ioctl(2) with a number.
+    public func ioctl(
+        _ descriptor: CInt, _ request: UInt, _ name: StaticString, value: UInt
+    ) throws(KernelError) -> CInt {
+        try enter("\(name)")
+        let file = try resolve(descriptor, "\(name)")
+        do {
+            return try file.ioctl(request, value: value, kernel: self)
+        } catch {
+            throw KernelError("\(name)", on: error.subject, error.errno)
+        }
+    }
+
+    /// ioctl(2) with a structure.
+    public func ioctl(
+        _ descriptor: CInt, _ request: UInt, _ name: StaticString, bytes: UnsafeMutableRawBufferPointer
+    ) throws(KernelError) -> CInt {
+        try enter("\(name)")
+        let file = try resolve(descriptor, "\(name)")
+        // SAFETY: the caller's buffer is alive and exclusive for the call; it is copied out, and back in full.
+        var copy = unsafe [UInt8](bytes)
+        defer { unsafe bytes.copyBytes(from: copy.prefix(bytes.count)) }
+        do {
+            return try file.ioctl(request, bytes: &copy, kernel: self)
+        } catch {
+            throw KernelError("\(name)", on: error.subject, error.errno)
+        }
+    }
+
+    /// pread(2).
+    public func read(
+        _ descriptor: CInt, at offset: UInt64, into bytes: UnsafeMutableRawBufferPointer
+    ) throws(KernelError) -> Int {
+        try enter("pread")
+        let count = bytes.count
+        let read = try resolve(descriptor, "pread").read(at: offset, count: count, kernel: self).prefix(count)
+        // SAFETY: at most the buffer's size, cut above.
+        unsafe bytes.copyBytes(from: read)
+        return read.count
+    }
+
+    /// pwrite(2).
+    public func write(
+        _ descriptor: CInt, at offset: UInt64, from bytes: UnsafeRawBufferPointer
+    ) throws(KernelError) -> Int {
+        try enter("pwrite")
+        // SAFETY: the caller's buffer is alive for the call; it is copied.
+        return try resolve(descriptor, "pwrite").write(unsafe [UInt8](bytes), at: offset, kernel: self)
+    }
+
+    /// mmap(2).
+    public func map(_ descriptor: CInt, at offset: UInt64, length: Int) throws(KernelError) -> MappedMemory {
+        try enter("mmap")
+        return try resolve(descriptor, "mmap").map(at: offset, length: length, kernel: self)
+    }
+
+    /// Notes the call, tells files of which the last descriptor closed, and refuses if told to.
+    private func enter(_ name: String) throws(KernelError) {
+        sweep()
+        let refused: Errno? = state.withLock { state in
+            state.calls.append(name)
+            guard let index = state.refusals.firstIndex(where: { $0.name == name }) else { return nil }
+            if state.refusals[index].skip > 0 {
+                state.refusals[index].skip -= 1
+                return nil
+            }
+            return state.refusals.remove(at: index).errno
+        }
+        if let refused { throw KernelError(name, on: "told to refuse", refused) }
+    }
+
+    /// The file of a call's own descriptor: ENOTTY if it is something else.
+    private func resolve(_ descriptor: CInt, _ name: String) throws(KernelError) -> any FakeFile {
+        let inode = try FakeKernel.inode(of: descriptor)
+        guard let opened = state.withLock({ $0.opened[inode] }) else {
+            throw KernelError(name, .inappropriateIOCTLForDevice)
+        }
+        return opened.file
+    }
+
+    private func sweep() {
+        let closed = state.withLock { state in
+            let gone = state.opened.filter { FakeKernel.hasHungUp($0.value.witness.rawValue) }
+            for inode in gone.keys { state.opened[inode] = nil }
+            return gone.values.map(\.file)
+        }
+        for file in closed { file.released(kernel: self) }
+    }
+
+    private static func hasHungUp(_ descriptor: CInt) -> Bool {
+        var entry = pollfd(fd: descriptor, events: 0, revents: 0)
+        // SAFETY: one entry, alive for the call, which does not wait.
+        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLHUP) != 0
+    }
+
+    private static func inode(of descriptor: CInt) throws(KernelError) -> Inode {
+        var status = stat()
+        // SAFETY: the kernel fills `status`, alive for the call.
+        guard unsafe fstat(descriptor, &status) == 0 else { throw KernelError("fget", .badFileDescriptor) }
+        return Inode(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+    }
+}

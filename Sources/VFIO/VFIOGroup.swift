@@ -1,0 +1,54 @@
+internal import CLinux
+public import LinuxSystem
+public import PCI
+internal import SystemPackage
+
+/// An IOMMU group as VFIO has it (/dev/vfio/N): the smallest set of devices that can be given to one owner.
+///
+/// The kernel opens it once: a second open is EBUSY until the last device of the first is closed.
+public final class VFIOGroup: Sendable {
+    /// The IOMMU group's number.
+    public let number: Int
+    let container: VFIOContainer
+    private let descriptor: OwnedDescriptor
+    private let path: String
+
+    /// Opens the IOMMU group and adds it to `container`.
+    ///
+    /// Throws ENOENT if no member is bound to a VFIO driver, EBUSY if somebody else has it open, and EPERM from
+    /// VFIO_GROUP_GET_STATUS if it is not viable: a member is bound to a driver that does DMA.
+    public init(_ number: Int, in container: VFIOContainer) throws(KernelError) {
+        let kernel = container.kernel
+        let path = "/dev/vfio/\(number)"
+        let opened = try kernel.open(path, .readWrite)
+        let raw = opened.rawValue
+        var status = vfio_group_status()
+        status.argsz = UInt32(MemoryLayout<vfio_group_status>.size)
+        try naming(path) { () throws(KernelError) in
+            _ = try kernel.ioctl(raw, CLINUX_VFIO_GROUP_GET_STATUS, "VFIO_GROUP_GET_STATUS", &status)
+        }
+        guard status.flags & UInt32(VFIO_GROUP_FLAGS_VIABLE) != 0 else {
+            throw KernelError("VFIO_GROUP_GET_STATUS", on: "\(path): not viable", .notPermitted)
+        }
+        var containerDescriptor = container.descriptor.rawValue
+        try naming(path) { () throws(KernelError) in
+            _ = try kernel.ioctl(
+                raw, CLINUX_VFIO_GROUP_SET_CONTAINER, "VFIO_GROUP_SET_CONTAINER", &containerDescriptor)
+        }
+        self.number = number
+        self.container = container
+        self.path = path
+        descriptor = opened
+    }
+
+    /// Opens a device of the group (VFIO_GROUP_GET_DEVICE_FD), which resets it where it can be reset: 100 ms and more.
+    /// Throws ENODEV for one that is not bound to a VFIO driver, EINVAL before ``VFIOContainer/setIOMMU()``.
+    public func device(_ address: PCIAddress) throws(KernelError) -> VFIODevice {
+        var name = Array("\(address)".utf8) + [0]
+        let raw = try naming("\(address)") { () throws(KernelError) in
+            try container.kernel.ioctl(
+                descriptor.rawValue, CLINUX_VFIO_GROUP_GET_DEVICE_FD, "VFIO_GROUP_GET_DEVICE_FD", buffer: &name)
+        }
+        return VFIODevice(OwnedDescriptor(adopting: raw), address: address, group: self)
+    }
+}

@@ -1,0 +1,156 @@
+internal import LinuxSystem
+internal import SystemPackage
+
+/// One client's connection: what was received and not yet answered, and what was answered and not yet sent. It belongs
+/// to the server's actor.
+final class VarlinkConnection {
+    /// What the server is to do about what was received, in order.
+    enum Received {
+        case call([UInt8])
+        case violation(FrameViolation)
+    }
+
+    /// How far the end of the connection has come.
+    enum Phase {
+        /// Calls are taken.
+        case open
+        /// The client sends nothing more; what it sent is still answered.
+        case halfClosed
+        /// A bad message was answered: what still comes is thrown away.
+        case draining
+        /// The client is gone; what it sent is carried out without a reply.
+        case abandoned
+    }
+
+    let peer: PeerCredentials
+    var registration: EventLoop.Registration?
+    var interest: Readiness = .readable
+    var phase = Phase.open
+    var isRunning = false
+    private(set) var received: [Received] = []
+    private let socket: UnixSocket
+    private let limits: VarlinkServer.Limits
+    private var reader: FrameReader
+    private var outgoing: [UInt8] = []
+    private var sent = 0
+    private var drained = 0
+
+    init(_ socket: consuming UnixSocket, peer: PeerCredentials, limits: VarlinkServer.Limits) {
+        self.peer = peer
+        self.limits = limits
+        self.socket = socket
+        reader = FrameReader(limit: limits.messageBytes)
+    }
+
+    var descriptor: CInt { socket.descriptor.rawValue }
+    var unsent: Int { outgoing.count - sent }
+
+    /// What to wait for: nothing is read while enough calls wait or the client does not read its replies.
+    var wanted: Readiness {
+        var wanted: Readiness = unsent > 0 ? .writable : []
+        switch phase {
+        case .open where received.count < limits.waitingCalls && unsent < limits.unsentBytesPaused:
+            wanted.insert(.readable)
+        case .draining: wanted.insert(.readable)
+        default: break
+        }
+        return wanted
+    }
+
+    /// Whether nothing is left to do.
+    var isFinished: Bool {
+        switch phase {
+        case .open, .draining: false
+        case .halfClosed: !isRunning && received.isEmpty && unsent == 0
+        case .abandoned: !isRunning && received.isEmpty
+        }
+    }
+
+    /// Whether the next call may begin.
+    var isReady: Bool {
+        !isRunning && !received.isEmpty && phase != .draining && unsent < limits.unsentBytesPaused
+    }
+
+    func takeReceived() -> Received? {
+        received.isEmpty ? nil : received.removeFirst()
+    }
+
+    /// What a read brought.
+    enum Reading {
+        case bytes
+        case nothing
+        /// The connection is broken, or draining has come to its end.
+        case ended
+    }
+
+    /// Reads once.
+    func receive() -> Reading {
+        let bytes: [UInt8]
+        do throws(KernelError) {
+            // Descriptors that a client may send along are closed here: no call takes any.
+            let message = try socket.receive(limit: limits.bytesPerRead)
+            bytes = message.bytes
+        } catch {
+            // Nothing waits: after a bad message this is the moment to close, unless its rest is still on its way.
+            if error.errno == .resourceTemporarilyUnavailable {
+                return phase == .draining && reader.isBetweenMessages && unsent == 0 ? .ended : .nothing
+            }
+            return .ended
+        }
+        if phase == .draining {
+            drained += bytes.count
+            _ = reader.feed(bytes)
+            return bytes.isEmpty || drained >= limits.drainedBytes ? .ended : .bytes
+        }
+        if bytes.isEmpty {
+            if let last = reader.finish() { add(last) }
+            phase = .halfClosed
+        } else {
+            for frame in reader.feed(bytes) { add(frame) }
+        }
+        return .bytes
+    }
+
+    /// Puts a reply, without its end mark, behind those that wait. Returns false if the client has let too many wait.
+    func add(_ reply: [UInt8]) -> Bool {
+        guard phase != .abandoned else { return true }
+        guard unsent < limits.unsentBytes else { return false }
+        outgoing += reply
+        outgoing.append(reader.endMark)
+        return true
+    }
+
+    /// Sends what the socket takes now. Returns false when the connection is broken.
+    func flush() -> Bool {
+        while unsent > 0 {
+            do throws(KernelError) {
+                sent += try socket.send(Array(outgoing[sent..<min(outgoing.count, sent + limits.bytesPerWrite)]))
+            } catch {
+                return error.errno == .resourceTemporarilyUnavailable
+            }
+        }
+        outgoing = []
+        sent = 0
+        return true
+    }
+
+    /// Answers nothing more after what waits to be sent.
+    func endAfterBadMessage() {
+        if phase == .open { phase = .draining }
+        received = []
+    }
+
+    /// The client is gone: nothing can be sent any more.
+    func abandon() {
+        phase = .abandoned
+        outgoing = []
+        sent = 0
+    }
+
+    private func add(_ frame: FrameReader.Frame) {
+        switch frame {
+        case .message(let message): received.append(.call(message))
+        case .violation(let violation): received.append(.violation(violation))
+        }
+    }
+}

@@ -1,0 +1,273 @@
+internal import Glibc
+public import LinuxSystem
+internal import SystemPackage
+
+/// Serves a ``VarlinkService`` on listening sockets.
+///
+/// The server lives on the event loop; calls are answered on Swift's own threads, one at a time per connection, so that
+/// no client waits for another. A client that goes away ends its stream of replies, never what it started.
+public actor VarlinkServer {
+    /// What clients may use up.
+    public struct Limits: Sendable {
+        /// Connections at one time.
+        public var connections = 256
+        /// Connections of one user at one time, so that one user cannot shut out the others.
+        public var connectionsPerUser = 128
+        /// The longest message, bytes.
+        public var messageBytes = 1 << 20
+        /// Calls of one connection that wait; more are left in the socket.
+        public var waitingCalls = 16
+        /// Unsent bytes of one connection from which on it gets no further call begun.
+        public var unsentBytesPaused = 1 << 20
+        /// Unsent bytes of one connection from which on it is dropped.
+        public var unsentBytes = 8 << 20
+        /// Bytes that are thrown away after a bad message before the connection is closed.
+        public var drainedBytes = 32 << 20
+        /// Bytes per read: what one client can make the loop do before the next has its turn.
+        public var bytesPerRead = 1 << 16
+        /// Bytes per write.
+        public var bytesPerWrite = 1 << 17
+
+        /// The defaults.
+        public init() {}
+    }
+
+    /// What an operator may want to know.
+    public enum Event: Sendable {
+        /// A client connected.
+        case connected(PeerCredentials)
+        /// A client was turned away.
+        case turnedAway(PeerCredentials, reason: String)
+        /// A message was bad.
+        case badMessage(PeerCredentials, reason: String)
+        /// A client was dropped.
+        case dropped(PeerCredentials, reason: String)
+        /// No connection could be accepted; it is tried again in a second.
+        case notAccepting(KernelError)
+    }
+
+    private typealias ConnectionID = UInt64
+
+    private let service: VarlinkService
+    private let loop: EventLoop
+    private let limits: Limits
+    private let report: @Sendable (Event) -> Void
+    private var listeners: [Listener] = []
+    private var connections: [ConnectionID: VarlinkConnection] = [:]
+    private var lastID: ConnectionID = 0
+    private var isStopping = false
+    private var stopped: [CheckedContinuation<Void, Never>] = []
+
+    private final class Listener: Sendable {
+        let socket: UnixListener
+        init(_ socket: consuming UnixListener) { self.socket = socket }
+    }
+
+    private var registrations: [EventLoop.Registration] = []
+
+    /// The event loop.
+    public nonisolated var unownedExecutor: UnownedSerialExecutor {
+        // SAFETY: the reference is not counted; `loop` is a constant of this actor and so outlives it.
+        unsafe loop.asUnownedSerialExecutor()
+    }
+
+    /// Creates a server without a listening socket. `report` is called on the loop.
+    public init(
+        _ service: VarlinkService, on loop: EventLoop, limits: Limits = Limits(),
+        report: @escaping @Sendable (Event) -> Void = { _ in }
+    ) {
+        self.service = service
+        self.loop = loop
+        self.limits = limits
+        self.report = report
+    }
+
+    /// Accepts connections from `socket` from now on.
+    public func listen(_ socket: consuming UnixListener) throws(KernelError) {
+        let listener = Listener(socket)
+        registrations.append(try watch(listener))
+        listeners.append(listener)
+    }
+
+    /// Accepts nothing more and begins no call; returns once those that run have been answered, at the latest after
+    /// `deadline`. Returns whether all were.
+    public func stop(within deadline: Duration) async -> Bool {
+        isStopping = true
+        for registration in registrations { loop.unwatch(registration) }
+        registrations = []
+        listeners = []
+        for (id, connection) in connections where !connection.isRunning && connection.unsent == 0 { close(id) }
+        let timer = Task { [weak self] in
+            try? await Task.sleep(for: deadline)
+            await self?.giveUpWaiting()
+        }
+        if !connections.isEmpty {
+            await withCheckedContinuation { stopped.append($0) }
+        }
+        timer.cancel()
+        let wasQuiet = connections.values.allSatisfy { !$0.isRunning }
+        for id in connections.keys { close(id) }
+        return wasQuiet
+    }
+
+    private func giveUpWaiting() {
+        for continuation in stopped { continuation.resume() }
+        stopped = []
+    }
+
+    private func watch(_ listener: Listener) throws(KernelError) -> EventLoop.Registration {
+        try loop.watch(listener.socket.descriptor.rawValue, for: .readable) { [weak self, weak listener] _ in
+            guard let self, let listener else { return }
+            self.assumeIsolated { $0.accept(from: listener) }
+        }
+    }
+
+    private func accept(from listener: Listener) {
+        guard !isStopping else { return }
+        do throws(KernelError) {
+            // One per turn: those who are connected come first.
+            if let socket = try listener.socket.accept() { try admit(socket) }
+        } catch {
+            report(.notAccepting(error))
+            pauseAccepting()
+        }
+    }
+
+    /// A listener stays readable while descriptors or memory are short: it must not keep the loop busy.
+    private func pauseAccepting() {
+        for registration in registrations { loop.unwatch(registration) }
+        registrations = []
+        Task {
+            try? await Task.sleep(for: .seconds(1))
+            guard !isStopping else { return }
+            for listener in listeners {
+                do throws(KernelError) {
+                    registrations.append(try watch(listener))
+                } catch {
+                    report(.notAccepting(error))
+                }
+            }
+        }
+    }
+
+    private func admit(_ socket: consuming UnixSocket) throws(KernelError) {
+        let peer = try socket.peerCredentials()
+        let ofUser = connections.values.count { $0.peer.uid == peer.uid }
+        guard connections.count < limits.connections, ofUser < limits.connectionsPerUser else {
+            let whose = connections.count < limits.connections ? " of user \(peer.uid)" : ""
+            let reason = "too many connections\(whose)"
+            report(.turnedAway(peer, reason: reason))
+            // A new socket has room for this; where it has not, the client sees the end of the connection.
+            _ = try? socket.send(service.violation(reason) + [0])
+            return
+        }
+        lastID += 1
+        let id = lastID
+        let connection = VarlinkConnection(socket, peer: peer, limits: limits)
+        connection.registration = try loop.watch(connection.descriptor, for: connection.interest) { [weak self] ready in
+            self?.assumeIsolated { $0.advance(id, ready) }
+        }
+        connections[id] = connection
+        report(.connected(peer))
+    }
+
+    private func advance(_ id: ConnectionID, _ ready: Readiness) {
+        guard let connection = connections[id] else { return }
+        if ready.contains(.hangUp) || ready.contains(.error) {
+            // Both ways are closed. What was sent before that is still in the socket, and is taken once.
+            if connection.phase == .open { _ = connection.receive() }
+            connection.abandon()
+            if let registration = connection.registration { loop.unwatch(registration) }
+            connection.registration = nil
+        } else if ready.contains(.readable), connection.receive() == .ended {
+            return close(id)
+        }
+        settle(id, connection)
+    }
+
+    /// Sends what can be sent, begins what can begin, and waits for what is left.
+    private func settle(_ id: ConnectionID, _ connection: VarlinkConnection) {
+        begin(id, connection)
+        guard connection.flush() else { return close(id) }
+        if connection.isReady { begin(id, connection) }
+        if connection.phase == .draining && connection.unsent == 0 { return drain(id, connection) }
+        if connection.isFinished || (isStopping && !connection.isRunning && connection.unsent == 0) { return close(id) }
+        wait(id, connection)
+    }
+
+    private func wait(_ id: ConnectionID, _ connection: VarlinkConnection) {
+        guard let registration = connection.registration, connection.wanted != connection.interest else { return }
+        connection.interest = connection.wanted
+        do throws(KernelError) {
+            try loop.update(registration, for: connection.interest)
+        } catch {
+            report(.dropped(connection.peer, reason: "\(error)"))
+            close(id)
+        }
+    }
+
+    /// Throws away what is there, one read per turn, and closes when the bad message is over. Closing earlier would
+    /// make the kernel take the error reply back from the client (ECONNRESET).
+    private func drain(_ id: ConnectionID, _ connection: VarlinkConnection) {
+        switch connection.receive() {
+        case .ended: close(id)
+        case .bytes: loop.submit { [weak self] in self?.assumeIsolated { $0.advance(id, []) } }
+        case .nothing: wait(id, connection)
+        }
+    }
+
+    private func begin(_ id: ConnectionID, _ connection: VarlinkConnection) {
+        guard !isStopping, connection.isReady, let received = connection.takeReceived() else { return }
+        switch received {
+        case .violation(let violation):
+            report(.badMessage(connection.peer, reason: "\(violation)"))
+            _ = connection.add(service.violation("\(violation)"))
+            connection.endAfterBadMessage()
+        case .call(let message):
+            connection.isRunning = true
+            let peer = connection.peer
+            Task.detached { [service, loop] in
+                let answer = await service.answer(message, from: peer) { reply in
+                    loop.submit { self.assumeIsolated { $0.send(reply, to: id) } }
+                }
+                loop.submit { self.assumeIsolated { $0.finish(id, with: answer) } }
+            }
+        }
+    }
+
+    private func send(_ reply: [UInt8], to id: ConnectionID) {
+        guard let connection = connections[id] else { return }
+        guard connection.add(reply) else {
+            report(.dropped(connection.peer, reason: "it does not read its replies"))
+            // What runs goes on; its replies go nowhere.
+            return abandon(connection)
+        }
+        settle(id, connection)
+    }
+
+    private func abandon(_ connection: VarlinkConnection) {
+        connection.abandon()
+        if let registration = connection.registration { loop.unwatch(registration) }
+        connection.registration = nil
+    }
+
+    private func finish(_ id: ConnectionID, with answer: VarlinkService.Answer) {
+        guard let connection = connections[id] else { return }
+        connection.isRunning = false
+        switch answer {
+        case .nothing: settle(id, connection)
+        case .reply(let reply): send(reply, to: id)
+        case .malformed(let reason, let reply):
+            report(.badMessage(connection.peer, reason: reason))
+            _ = connection.add(reply)
+            connection.endAfterBadMessage()
+            settle(id, connection)
+        }
+    }
+
+    private func close(_ id: ConnectionID) {
+        guard let connection = connections.removeValue(forKey: id) else { return }
+        if let registration = connection.registration { loop.unwatch(registration) }
+        if isStopping && connections.isEmpty { giveUpWaiting() }
+    }
+}

@@ -1,0 +1,51 @@
+"""`lab list`: the tests that there are, beside the lists of those that must be."""
+
+import subprocess
+import sys
+
+from . import cache, expected, swift_tests
+from .report import LabError
+from .test_levels import HOSTS
+
+
+def _host_tests(level):
+    found = subprocess.run([sys.executable, "-B", cache.LAB / "host" / "run_tests.py", "--level", level, "--list"],
+                           capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()
+
+
+def _unit_tests(report):
+    with cache.run_folder() as folder:
+        swift_tests.build(report, "", folder / "unit.log")
+    return swift_tests.names()
+
+
+def list_tests(report, options):
+    """Prints what was added and removed since the lists were written; with --write brings the lists up to date."""
+    found = {level: _host_tests(level) for level in HOSTS}
+    if not options.host:
+        found["unit"] = _unit_tests(report)
+    changes = 0
+    for level, names in found.items():
+        listed = {test.name: test for test in expected.read(level)}
+        for name in sorted(set(names) - set(listed)):
+            report.plain(f"{level}: not listed: {name}")
+            changes += 1
+        for name in sorted(set(listed) - set(names)):
+            report.plain(f"{level}: listed, but gone: {name}")
+            changes += 1
+        if options.write:
+            _write(level, names, listed)
+    if changes and not options.write:
+        raise LabError(f"{changes} differences; `lab list --write` takes them over, and the change to the list is then yours")
+    return 0
+
+
+def _write(level, names, listed):
+    path = expected.FOLDER / f"{level}.txt"
+    heading = [line for line in path.read_text().splitlines() if line.startswith("#")] if path.exists() else []
+    lines = []
+    for name in sorted(names):
+        need = listed[name].need if name in listed else ""
+        lines.append(f"{name} needs={need}" if need else name)
+    path.write_text("\n".join([*heading, *lines]) + "\n")

@@ -1,0 +1,160 @@
+"""`lab test`: the levels, in the order of what they cost."""
+
+import contextlib
+import re
+import shutil
+
+from . import build, cache, expected, host, kept, packages, process, swift_tests
+from .report import LabError
+from .variant import Variant, of_options
+
+# The hosts that are booted: the level's name is also that of its list in expected/.
+HOSTS = {
+    "host": Variant(),
+    "no-iommu": Variant(iommu=False),
+    "no-intremap": Variant(intremap=False),
+    "kernel-6.1": Variant(kernel="6.1"),
+}
+
+RESULT = re.compile(r"^(ok|FAILED) (\S+?):? (.*)$")
+
+
+def test(report, options):
+    packages.ensure(report)
+    tally = expected.Tally(report, options.filter)
+    with cache.run_folder() as folder:
+        # A kept machine is for a developer who works on what runs in it.
+        if not (options.keep or options.update):
+            _format(report, tally, folder)
+            for sanitizer in ("", "thread", "address"):
+                _unit(report, tally, folder, sanitizer)
+            _units(report, tally, folder)
+        _hosts(report, tally, folder, options)
+    return tally.close()
+
+
+def _format(report, tally, folder):
+    level = "format"
+    if tally.wants(level, "swift format"):
+        tally.check(level, "swift format", lambda: process.run(
+            report, "swift format lint", ["swift", "format", "lint", "--strict", "--recursive", "--parallel",
+                                          "Sources", "Tests", "Package.swift"], folder / "format.log", cwd=cache.REPOSITORY))
+
+
+def _unit(report, tally, folder, sanitizer):
+    level = f"unit-{sanitizer}" if sanitizer else "unit"
+    tests = expected.read("unit")
+    selected = tally.selected(level, tests)
+    if tally.pattern and not selected:
+        return
+    log = folder / f"{level}.log"
+    try:
+        swift_tests.build(report, sanitizer, log)
+    except LabError as error:
+        tally.fail(level, "build", str(error))
+        report.plain(error.details)
+        return
+    names = [test.name for test in selected] if tally.pattern else None
+    results = swift_tests.run(report, sanitizer, log, folder / f"{level}.events", names)
+    tally.settle(level, tests, results)
+
+
+def _units(report, tally, folder):
+    """systemd-analyze verify, with the executables of the units where the units say they are."""
+    level, name = "units", "systemd-analyze verify"
+    if not tally.wants(level, name):
+        return
+
+    def verify():
+        root = folder / "verify-root"
+        binaries = root / "binaries"
+        binaries.mkdir(parents=True)
+        # Ours refer to systemd's own units.
+        shutil.copytree("/usr/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
+        for executable in build.EXECUTABLES:
+            (binaries / executable).write_text("#!/bin/sh\n")
+            (binaries / executable).chmod(0o755)
+        log = folder / "verify.log"
+        process.run(report, "installing the units", ["systemd/install", "--binaries", binaries, "--destdir", root], log,
+                    cwd=cache.REPOSITORY)
+        units = sorted(str(p) for p in (root / "usr/lib/systemd/system").glob("vfiod*"))
+        if not units:
+            raise LabError("systemd/install installed no unit")
+        process.run(report, "systemd-analyze verify",
+                    ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}",
+                     *(unit.removeprefix(str(root)) for unit in units)], log)
+
+    tally.check(level, name, verify)
+
+
+def _hosts(report, tally, folder, options):
+    payload = None
+    only = of_options(options) if options.keep or options.update else None
+    for level, variant in HOSTS.items():
+        tests = tally.selected(level, expected.read(level))
+        in_swift = tally.selected(level, expected.read("host-swift")) if level == "host" else []
+        if not tests and not in_swift or only and only != variant:
+            continue
+        try:
+            if payload is None:
+                extra = {}
+                if in_swift:
+                    swift_tests.build(report, "", folder / "unit.log")
+                    extra["swift-tests"] = swift_tests.stage_test_binary(folder)
+                if not only:
+                    payload = build.payload(report, folder, extra=extra)
+            with _machine(report, variant, payload, options) as (channel, machine):
+                if in_swift:
+                    _swift_in_host(report, tally, level, channel, in_swift)
+                if tests:
+                    _python_in_host(report, tally, level, channel, tests)
+        except LabError as error:
+            tally.fail(level, "the host", str(error))
+            report.plain(error.details)
+
+
+@contextlib.contextmanager
+def _machine(report, variant, payload, options):
+    if options.keep or options.update:
+        with kept.machine(report, variant, update=options.update) as channel:
+            yield channel, None
+    else:
+        with host.booted(report, variant, payload=payload) as machine:
+            yield machine.channel, machine
+
+
+def _swift_in_host(report, tally, level, channel, tests):
+    """The unit tests that need a kernel's VFIO or KVM, against the host's."""
+    report.say(f"{len(tests)} Swift tests in the host")
+    names = [test.name for test in tests]
+    events = "/run/swift-tests.events"
+    status, text = channel.capture(
+        ["/run/payload/swift-tests/test-run", "--event-stream-output-path", events, "--event-stream-version", "0",
+         "--no-parallel", "--filter", swift_tests.filter_for(names)], deadline=600)
+    _, stream = channel.capture(["cat", events])
+    results = swift_tests.read_events(stream)
+    if status != 0 and not any(results.values()):
+        results["the test process"] = f"ended with status {status}:\n{text[-3000:]}"
+    tally.settle(level, [expected.Expected(name) for name in names], results)
+
+
+def _python_in_host(report, tally, level, channel, tests):
+    report.say(f"{len(tests)} tests in the host ({level})")
+    results, buffered = {}, [b""]
+
+    def show(stream, data):
+        *lines, buffered[0] = (buffered[0] + data).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace")
+            report.say("  " + text)
+            if match := RESULT.match(text):
+                results[match.group(2)] = None if match.group(1) == "ok" else match.group(3)
+
+    argv = ["python3", "-B", "-u", "/run/payload/lab/run_tests.py", "--level", level]
+    if tally.pattern:
+        argv += ["--only", *(test.name for test in tests)]
+    # Each test has a deadline of its own; this one only notices a runner that is gone.
+    status = channel.run(argv, show, deadline=3000)
+    if status not in (0, 1):
+        results["the runner"] = f"ended with status {status}"
+    tally.settle(level, [expected.Expected(test.name) for test in tests], results)
