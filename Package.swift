@@ -49,24 +49,24 @@ let package = Package(
         .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem", "PCI", system]),
         .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO", system]),
         .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
-        .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem"]),
+        .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem", system]),
         .target(name: "Varlink", dependencies: ["LinuxSystem"]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
         // The guest's side of a relay.
-        .target(name: "GuestLibrary", dependencies: ["InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem"]),
+        .target(name: "GuestLibrary", dependencies: ["InterruptSources", "LinuxSystem"]),
         .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem", system]),
         .target(
             name: "SelfTestGuest",
             dependencies: [
-                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestProtocol",
+                "GuestLibrary", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "SelfTestProtocol", system,
             ]),
 
         // The domain: no sockets, no wire types.
         .target(
             name: "Passthrough",
             dependencies: [
-                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging,
+                "InterruptSources", "LinuxSystem", "PCI", "SelfTestProtocol", "VFIO", "VFIOInterrupts", logging, system,
             ]),
 
         // The wire, the daemon and its command line.

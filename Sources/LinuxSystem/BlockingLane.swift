@@ -40,6 +40,11 @@ public final class BlockingLane: Sendable {
         return try result.get()
     }
 
+    /// Hands in `body` without waiting for it.
+    public func start(_ body: @escaping @Sendable () -> Void) {
+        queue.add(body)
+    }
+
     /// What the lane and its thread share; the thread holds it, so that it does not hold the lane.
     private final class Queue: Sendable {
         private struct State {

@@ -23,3 +23,10 @@ public func monotonicNanoseconds(after duration: Duration) -> UInt64 {
 public func epochSeconds() -> Int {
     Int(time(nil))
 }
+
+/// Gives the processor away for about 50 microseconds.
+public func sleepBriefly() {
+    var time = timespec(tv_sec: 0, tv_nsec: 50_000)
+    // SAFETY: the kernel reads `time`; a signal that cuts the sleep short is of no consequence.
+    _ = unsafe nanosleep(&time, nil)
+}

@@ -5,7 +5,7 @@ internal import SystemPackage
 /// any number may stand there at any time.
 ///
 /// Layout: one control page, then one page for each virtual CPU. A CPU's page begins with 256 counters of 32 bits, one
-/// for each x86 vector. The control page begins with the acknowledge word.
+/// for each x86 vector. The control page begins with the acknowledge word, and the completed word follows it.
 public struct GuestCounters: ~Copyable, Sendable {
     /// A page of the layout in bytes.
     public static let pageSize = 4096
@@ -13,6 +13,8 @@ public struct GuestCounters: ~Copyable, Sendable {
     public static let vectorsPerVCPU = 256
     /// Where in the control page the acknowledge word is, bytes.
     public static let acknowledgeOffset = 0
+    /// Where in the control page the completed word is, bytes.
+    public static let completedOffset = 4
 
     /// How many slots the guest has.
     public let slots: Int
@@ -63,6 +65,12 @@ public struct GuestCounters: ~Copyable, Sendable {
     /// on to its EOI. To be called once the device has stopped asserting its line; `UInt32.max` lets all pass.
     public func acknowledge(_ count: UInt32) {
         shared.memory.store32(count, at: GuestCounters.acknowledgeOffset)
+    }
+
+    /// Level-triggered guests: how many interrupts the handler has finished with, its EOI included, modulo 2^32. KVM has
+    /// signalled the resample eventfd for all of them, so the next raise cannot fall into the level of the one before.
+    public func completed() -> UInt32 {
+        shared.memory.load32(at: GuestCounters.completedOffset) ?? 0
     }
 
     private func count(vcpu: Int, vector: Int) -> UInt32 {

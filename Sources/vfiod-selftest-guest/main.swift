@@ -1,1 +1,4 @@
-print("not yet")
+internal import Glibc
+internal import SelfTestGuest
+
+exit(SelfTestGuestProcess.main())

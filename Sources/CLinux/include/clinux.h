@@ -166,7 +166,7 @@ static inline void clinux_store32(void *_Nonnull address, uint32_t value) {
 
 // Gives up every right but those of an ordinary user, for good: groups, uid, gid, capabilities and the way back to
 // them. Returns 0, or -1 with errno and the failing step's name in *step.
-int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nonnull *_Nonnull step);
+int clinux_drop_privileges(uid_t uid, gid_t gid, const char *_Nullable *_Nonnull step);
 
 // CMSG_* are function-like macros.
 enum { CLINUX_MAX_DESCRIPTORS = 253 };  // SCM_MAX_FD, include/net/scm.h
