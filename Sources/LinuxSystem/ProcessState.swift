@@ -1,3 +1,4 @@
+internal import CLinux
 internal import Glibc
 
 /// The value of an environment variable of this process, nil if it is not set (getenv(3)).
