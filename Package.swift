@@ -80,7 +80,7 @@ let package = Package(
             ]),
         .target(name: "VfioctlCommands", dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", arguments]),
         .executableTarget(name: "vfiod", dependencies: ["VfiodDaemon", arguments]),
-        .executableTarget(name: "vfioctl", dependencies: ["VfioctlCommands"]),
+        .executableTarget(name: "vfioctl", dependencies: ["VfioctlCommands", arguments]),
         .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
 
         // Fakes and fixtures, for tests only.

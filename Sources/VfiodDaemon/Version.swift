@@ -1,2 +1,4 @@
-/// The version of this package.
-public let vfiodVersion = "0.1.0"
+internal import VfiodAPI
+
+/// The version of vfiod.
+public let vfiodVersion = VfiodInterface.packageVersion
