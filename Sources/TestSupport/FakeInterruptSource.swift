@@ -106,6 +106,7 @@ public final class FakeInterruptSource: InterruptSource {
                 throw .noSuchVector(index: provided, count: provided)
             }
             try wire(first, notifiers, &state)
+            state.provided = max(provided, first + notifiers.count)
         }
     }
 

@@ -128,7 +128,7 @@ struct ContractTests {
         #expect(try setup.deliveries().isEmpty)
     }
 
-    @Test("update of a live vector is one commit, none if unchanged", arguments: [GroupKind.block, .table, .fixedTable])
+    @Test("update of a live vector is one commit, none if unchanged", arguments: GroupKind.routed)
     func updateLive(_ kind: GroupKind) throws {
         let setup = try GroupSetup(kind)
         let group = setup.group
@@ -144,7 +144,7 @@ struct ContractTests {
         #expect(group.snapshot().phase == .live)
     }
 
-    @Test("update of a masked vector is committed on unmask", arguments: [GroupKind.block, .table, .fixedTable])
+    @Test("update of a masked vector is committed on unmask", arguments: GroupKind.routed)
     func updateMasked(_ kind: GroupKind) throws {
         let setup = try GroupSetup(kind)
         let group = setup.group

@@ -21,6 +21,7 @@ enum GroupKind: String, CaseIterable, CustomTestStringConvertible {
 
     static let messages = allCases.filter { $0.type != .legacy }
     static let tables = allCases.filter { $0.type == .msix }
+    static let routed: [GroupKind] = [.block, .table, .fixedTable]
 }
 
 /// A group over a fake source and, where it has one, a fake sink.
@@ -79,12 +80,14 @@ struct GroupSetup {
     var standing: Standing {
         let now = source.now
         return Standing(
-            snapshot: group.snapshot(), provided: now.provided, wired: now.wired.mapValues(\.rawValue),
+            snapshot: group.snapshot(), provided: source.growsWhileEnabled ? now.provided.map { _ in 0 } : now.provided,
+            wired: now.wired.mapValues(\.rawValue),
             unmask: now.unmask?.rawValue, lineMasked: now.isLineMasked, routes: sink.routes, attached: sink.attached)
     }
 
     struct Standing: Equatable {
         let snapshot: InterruptSnapshot
+        /// Where vectors can be added, the host keeps what it once provided for until the type is off.
         let provided: Int?
         let wired: [Int: CInt]
         let unmask: CInt?
