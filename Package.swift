@@ -84,8 +84,8 @@ let package = Package(
         .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
 
         // Fakes and fixtures, for tests only.
-        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", system]),
-        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport"]),
+        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", "PCI", system]),
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "InterruptSourcesTests",
             dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
@@ -108,6 +108,7 @@ let package = Package(
             name: "PassthroughTests",
             dependencies: [
                 "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "SelfTestProtocol", "TestSupport", "VFIO",
+                logging, system,
             ]),
         .testTarget(name: "VfiodAPITests", dependencies: ["Varlink", "VfiodAPI"]),
         .testTarget(

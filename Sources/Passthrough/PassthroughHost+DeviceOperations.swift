@@ -87,14 +87,6 @@ extension PassthroughHost: DeviceOperations {
         return plan
     }
 
-    /// Raises every asked-for interrupt of a bound device into a self-test guest.
-    public func selfTest(
-        _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
-    ) async throws(PassthroughError) -> [SelfTestReport] {
-        throw .selfTestUnavailable(
-            address, message: "This build of vfiod has no self-test.", hint: "Use one that has.")
-    }
-
     /// The interrupt source groups of a device.
     public func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState] {
         let inventory = inventory

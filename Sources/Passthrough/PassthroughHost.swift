@@ -19,18 +19,26 @@ public actor PassthroughHost {
         public var watchInterval: Duration
         /// How long after a failure recovery tries again.
         public var retryInterval: Duration
+        /// The self-test guest's executable, an absolute path.
+        public var selfTestGuest: String
+        /// The bounds of a self-test.
+        public var selfTestLimits: SelfTestLimits
 
         /// Creates a configuration.
         public init(
             root: HostRoot = HostRoot(), stateDirectory: String = "/var/lib/vfiod",
             stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
-            retryInterval: Duration = .seconds(5)
+            retryInterval: Duration = .seconds(5),
+            selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
+            selfTestLimits: SelfTestLimits = SelfTestLimits()
         ) {
             self.root = root
             self.stateDirectory = stateDirectory
             self.stepDeadline = stepDeadline
             self.watchInterval = watchInterval
             self.retryInterval = retryInterval
+            self.selfTestGuest = selfTestGuest
+            self.selfTestLimits = selfTestLimits
         }
     }
 
@@ -48,6 +56,7 @@ public actor PassthroughHost {
     nonisolated let inventory: Inventory
     nonisolated let logger: Logger
     nonisolated let writer: any SysfsWriting
+    nonisolated let kernel: any Kernel
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
     /// For what is read and never waits for a device.
@@ -61,7 +70,7 @@ public actor PassthroughHost {
     /// host's network interfaces. Throws what the state directory or the limit of threads refuses.
     public init(
         _ configuration: Configuration = Configuration(), writer: any SysfsWriting = SysfsWriter(),
-        clock: any Clock<Duration> = ContinuousClock(),
+        kernel: any Kernel = LiveKernel(), clock: any Clock<Duration> = ContinuousClock(),
         interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
             () throws(KernelError) in try InterfaceAddress.all()
         },
@@ -69,6 +78,7 @@ public actor PassthroughHost {
     ) throws(KernelError) {
         self.configuration = configuration
         self.writer = writer
+        self.kernel = kernel
         self.clock = clock
         self.logger = logger
         log = try IntentLog(directory: configuration.stateDirectory)

@@ -24,7 +24,8 @@ public func runVfiod(_ configuration: Configuration) async throws {
     let listener = try listeningSocket(configuration)
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
-            stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline),
+            stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
+            selfTestGuest: configuration.selfTestGuest),
         logger: logger)
     _ = try await host.recover()
     let interval = Notifier.watchdogInterval(

@@ -40,6 +40,15 @@ def locked(name):
         yield
 
 
+def alive(pid):
+    """Whether a process runs; one that is dead but not yet reaped does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def run_folder():
     """A folder for one run, gone after it. One that a killed lab left behind is removed by the next."""
@@ -47,7 +56,7 @@ def run_folder():
     runs.mkdir(parents=True, exist_ok=True)
     for old in runs.iterdir():
         owner = old.name.split(".")[0]
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+        if owner.isdigit() and not alive(owner):
             shutil.rmtree(old, ignore_errors=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=runs))
     try:

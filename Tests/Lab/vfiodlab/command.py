@@ -47,7 +47,7 @@ def parser():
     verbs_of.add_parser("shell", parents=[host, keep], help="a root shell in the host")
     test = verbs_of.add_parser(
         "test", parents=[keep], help="everything that must hold; the last line says N passed, N failed",
-        description="Levels: format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, kernel-6.1. "
+        description="Levels: lab, format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, kernel-6.1. "
                     "With --keep only the host's tests of the kept machine's variant run.")
     test.add_argument("filter", nargs="?", metavar="FILTER",
                       help="only tests whose LEVEL/NAME matches this regular expression: ^host/, bad-input, ^unit/.*Varlink")

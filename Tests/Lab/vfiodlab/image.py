@@ -38,7 +38,7 @@ Package: linux-image-6.1.0-*
 Pin: release n=bookworm-security
 Pin-Priority: 100
 """,
-    "backports": """Package: linux-image-*
+    "backports": """Package: linux-image-* linux-base
 Pin: release n=trixie-backports
 Pin-Priority: 990
 """,

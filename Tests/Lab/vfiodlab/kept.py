@@ -56,32 +56,33 @@ def _lock():
 
 
 @contextlib.contextmanager
-def machine(report, variant, with_vfiod=True, update=False):
+def machine(report, variant, with_vfiod=True, update=False, extra=None):
     """The kept machine's channel; boots the machine if there is none."""
     with _lock() as folder:
         state = _state()
         if state and state["variant"] != variant.__dict__:
             raise LabError(f"the kept machine is another one ({Variant(**state['variant']).name}); `lab stop` ends it")
         if not state:
-            channel = _boot(report, folder, variant, with_vfiod)
+            channel = _boot(report, folder, variant, with_vfiod, extra)
         else:
             channel = _connect(folder)
             if update:
-                _update(report, channel, folder, with_vfiod)
+                _update(report, channel, folder, with_vfiod, extra)
         try:
             yield channel
         finally:
             channel.close()
 
 
-def _boot(report, folder, variant, with_vfiod):
+def _boot(report, folder, variant, with_vfiod, extra):
     packages.ensure(report)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     new = None
     try:
         its_image = image.ensure(report, variant.kernel)
-        tree = build.payload(report, folder, with_vfiod)
+        tree = build.payload(report, folder, with_vfiod, extra)
+        (folder / "manifest.json").write_text(json.dumps(_manifest(tree)))
         new = Machine(folder, variant, its_image, build.disk(report, folder, tree))
         new.boot(report, kept=True)
         pid = new.process.pid
@@ -109,20 +110,38 @@ def _connect(folder):
     raise LabError("the kept machine does not answer; `lab stop` ends it")
 
 
-def _update(report, channel, folder, with_vfiod):
-    """Brings the work tree as it is now into the running host and installs it again."""
+# The payload disk cannot be written: the first update puts a copy in its place.
+UPDATE = """
+if ! mountpoint -q /run/payload || [ ! -e /run/payload/.copy ]; then
+    mkdir -p /var/tmp/payload; cp -a /run/payload/. /var/tmp/payload; touch /var/tmp/payload/.copy
+    umount /run/payload; mount --bind /var/tmp/payload /run/payload
+fi
+tar -C /run/payload -xf /var/tmp/update.tar
+rm /var/tmp/update.tar
+exec sh /run/payload/lab/install
+"""
+
+
+def _manifest(tree):
+    return {path.relative_to(tree).as_posix(): cache.tree_digest(path) for path in tree.rglob("*") if path.is_file()}
+
+
+def _update(report, channel, folder, with_vfiod, extra):
+    """Brings what changed in the work tree into the running host and installs it again."""
     with cache.run_folder() as work:
-        tree = build.payload(report, work, with_vfiod)
+        tree = build.payload(report, work, with_vfiod, extra)
+        known, now = json.loads((folder / "manifest.json").read_text()), _manifest(tree)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(tree, arcname=".")
-        with report.busy("installing in the kept machine"):
-            channel.put("/run/payload.tar", archive.getvalue())
-            status, text = channel.capture(
-                ["sh", "-ec", "umount -q /run/payload || rm -rf /run/payload; mkdir -p /run/payload; "
-                 "tar -C /run/payload -xf /run/payload.tar; rm /run/payload.tar; sh /run/payload/lab/install"], deadline=120)
+            for name in now:
+                if known.get(name) != now[name]:
+                    tar.add(tree / name, arcname=name)
+        with report.busy(f"installing in the kept machine ({len(archive.getvalue()) >> 20} MiB changed)"):
+            channel.put("/var/tmp/update.tar", archive.getvalue())
+            status, text = channel.capture(["sh", "-ec", UPDATE], deadline=180)
             if status != 0:
                 raise LabError("installing in the kept machine failed", text)
+        (folder / "manifest.json").write_text(json.dumps({**known, **now}))
 
 
 def stop(report):

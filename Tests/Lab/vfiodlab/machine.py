@@ -123,10 +123,8 @@ class Machine:
             raise LabError(f"the host did not come up within {BOOT_DEADLINE:.0f} s", self.console_tail())
 
     def console_tail(self, lines=40):
-        return "the host's console ends:\n" + process.tail(self.console, lines)
-
-    def panicked(self):
-        return "Kernel panic" in self._console()
+        panic = [line for line in self._console().splitlines() if "Kernel panic" in line][:1]
+        return "\n".join([*panic, "the host's console ends:", process.tail(self.console, lines)])
 
     def qmp(self, command, **arguments):
         """One QMP command, for tests that pull plugs."""

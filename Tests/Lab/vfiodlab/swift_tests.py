@@ -40,10 +40,14 @@ def run(report, sanitizer, log, events, names=None):
     with report.busy(what, lambda: process.last_line(log)):
         status = process.run_quietly(argv, log, cwd=cache.REPOSITORY, env=env, deadline=1200)
     results = read_events(pathlib.Path(events).read_text(errors="replace") if os.path.exists(events) else "")
-    if status != 0 and not any(results.values()):
-        # A crash, or a report of a sanitizer: no test says so itself.
-        results["the test process"] = f"ended with status {status}:\n{process.tail(log, 60)}"
+    blame_process(results, status, process.tail(log, 60))
     return results
+
+
+def blame_process(results, status, output):
+    """A crash, or a report of a sanitizer: the process ends with a status that no test accounts for."""
+    if status != 0 and all(reason is None or reason.startswith("skipped") for reason in results.values()):
+        results["the test process"] = f"ended with status {status}:\n{output}"
 
 
 def _executable():

@@ -1,10 +1,9 @@
 """`lab test`: the levels, in the order of what they cost."""
 
-import contextlib
 import re
 import shutil
 
-from . import build, cache, expected, host, kept, packages, process, swift_tests
+from . import build, cache, expected, host, kept, own_tests, packages, process, swift_tests
 from .report import LabError
 from .variant import Variant, of_options
 
@@ -25,6 +24,8 @@ def test(report, options):
     with cache.run_folder() as folder:
         # A kept machine is for a developer who works on what runs in it.
         if not (options.keep or options.update):
+            if tally.wants_any("lab", expected.read("lab")):
+                tally.settle("lab", expected.read("lab"), own_tests.run())
             _format(report, tally, folder)
             for sanitizer in ("", "thread", "address"):
                 _unit(report, tally, folder, sanitizer)
@@ -45,7 +46,7 @@ def _unit(report, tally, folder, sanitizer):
     level = f"unit-{sanitizer}" if sanitizer else "unit"
     tests = expected.read("unit")
     selected = tally.selected(level, tests)
-    if tally.pattern and not selected:
+    if not tally.wants_any(level, tests):
         return
     log = folder / f"{level}.log"
     try:
@@ -88,22 +89,24 @@ def _units(report, tally, folder):
 
 
 def _hosts(report, tally, folder, options):
-    payload = None
-    only = of_options(options) if options.keep or options.update else None
+    kept_variant = of_options(options) if options.keep or options.update else None
+    extra, payload = {}, None
     for level, variant in HOSTS.items():
         tests = tally.selected(level, expected.read(level))
         in_swift = tally.selected(level, expected.read("host-swift")) if level == "host" else []
-        if not tests and not in_swift or only and only != variant:
+        if not tests and not in_swift or kept_variant and kept_variant != variant:
             continue
         try:
-            if payload is None:
-                extra = {}
-                if in_swift:
-                    swift_tests.build(report, "", folder / "unit.log")
-                    extra["swift-tests"] = swift_tests.stage_test_binary(folder)
-                if not only:
-                    payload = build.payload(report, folder, extra=extra)
-            with _machine(report, variant, payload, options) as (channel, machine):
+            if in_swift:
+                swift_tests.build(report, "", folder / "unit.log")
+                extra["swift-tests"] = swift_tests.stage_test_binary(folder)
+            if kept_variant:
+                machine = kept.machine(report, variant, update=options.update, extra=extra)
+            else:
+                payload = payload or build.payload(report, folder, extra=extra)
+                machine = host.booted(report, variant, payload=payload)
+            with machine as running:
+                channel = getattr(running, "channel", running)
                 if in_swift:
                     _swift_in_host(report, tally, level, channel, in_swift)
                 if tests:
@@ -111,16 +114,6 @@ def _hosts(report, tally, folder, options):
         except LabError as error:
             tally.fail(level, "the host", str(error))
             report.plain(error.details)
-
-
-@contextlib.contextmanager
-def _machine(report, variant, payload, options):
-    if options.keep or options.update:
-        with kept.machine(report, variant, update=options.update) as channel:
-            yield channel, None
-    else:
-        with host.booted(report, variant, payload=payload) as machine:
-            yield machine.channel, machine
 
 
 def _swift_in_host(report, tally, level, channel, tests):
@@ -133,8 +126,7 @@ def _swift_in_host(report, tally, level, channel, tests):
          "--no-parallel", "--filter", swift_tests.filter_for(names)], deadline=600)
     _, stream = channel.capture(["cat", events])
     results = swift_tests.read_events(stream)
-    if status != 0 and not any(results.values()):
-        results["the test process"] = f"ended with status {status}:\n{text[-3000:]}"
+    swift_tests.blame_process(results, status, text[-3000:])
     tally.settle(level, [expected.Expected(name) for name in names], results)
 
 
