@@ -51,7 +51,8 @@ UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/net/wireless
                   "drivers/hwmon", "drivers/w1", "drivers/power", "drivers/comedi", "drivers/accel", "drivers/md")
 
 MASKED_UNITS = ("serial-getty@ttyS0.service", "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer",
-                "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service")
+                "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
+                "systemd-networkd-wait-online.service")
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _swift_in_host(report, tally, level, channel, tests):
     names = [test.name for test in tests]
     events = "/run/swift-tests.events"
     status, text = channel.capture(
-        ["/run/payload/swift-tests/test-run", "--event-stream-output-path", events, "--event-stream-version", "0",
+        ["python3", "-B", "/run/payload/lab/swift_tests.py", "--event-stream-output-path", events, "--event-stream-version", "0",
          "--no-parallel", "--filter", swift_tests.filter_for(names)], deadline=600)
     _, stream = channel.capture(["cat", events])
     results = swift_tests.read_events(stream)
