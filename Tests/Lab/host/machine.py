@@ -5,6 +5,8 @@ import pathlib
 import re
 import subprocess
 
+from harness import cleanup, wait_until
+
 # The outer side's device table, vfiodlab/devices.py, by the same names.
 EDU = "0000:00:10.0"
 E1000E = "0000:00:11.0"
@@ -68,7 +70,7 @@ def run(*argv, timeout=60, **options):
 
 
 def shell(command, timeout=60):
-    return run("sh", "-c", command, timeout=timeout)
+    return run("bash", "-c", command, timeout=timeout)
 
 
 def service_pid(unit="vfiod.service"):
@@ -90,7 +92,6 @@ def ping(gateway="10.0.2.2", seconds=20):
 
 def first_virtual_function():
     """Makes one igb virtual function; returns its address once its driver has it."""
-    from harness import cleanup, wait_until
     write(PCI / IGB / "sriov_numvfs", "1")
     cleanup(write, PCI / IGB / "sriov_numvfs", "0")
     address = os.path.basename(os.readlink(PCI / IGB / "virtfn0"))

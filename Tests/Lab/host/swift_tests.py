@@ -26,8 +26,9 @@ machine.run("modprobe", "vfio-pci")
 for name in DEVICES.values():
     rebind(name, "vfio-pci")
 try:
-    environment = dict(os.environ, VFIOD_LAB="1",
-                       VFIOD_LAB_DEVICES=",".join(f"{name}={address}" for name, address in DEVICES.items()))
+    environment = dict(
+        os.environ, VFIOD_LAB="1", VFIOD_LAB_DEVICES=",".join(f"{name}={address}" for name, address in DEVICES.items())
+    )
     status = subprocess.run(["/run/payload/swift-tests/test-run", *sys.argv[1:]], env=environment).returncode
 finally:
     for name in DEVICES.values():
