@@ -50,7 +50,7 @@ let package = Package(
         .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO", system]),
         .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
         .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem", system]),
-        .target(name: "Varlink", dependencies: ["LinuxSystem"]),
+        .target(name: "Varlink", dependencies: ["LinuxSystem", system]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
         // The guest's side of a relay.
@@ -74,17 +74,18 @@ let package = Package(
         .target(
             name: "VfiodDaemon",
             dependencies: [
-                "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI", lifecycle, logging, toml,
+                "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI", lifecycle,
+                logging, system, toml,
                 unixSignals,
             ]),
         .target(name: "VfioctlCommands", dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", arguments]),
         .executableTarget(name: "vfiod", dependencies: ["VfiodDaemon", arguments]),
-        .executableTarget(name: "vfioctl", dependencies: ["VfioctlCommands"]),
+        .executableTarget(name: "vfioctl", dependencies: ["VfioctlCommands", arguments]),
         .executableTarget(name: "vfiod-selftest-guest", dependencies: ["SelfTestGuest"]),
 
         // Fakes and fixtures, for tests only.
-        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", system]),
-        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport"]),
+        .target(name: "TestSupport", dependencies: ["CLinux", "InterruptSources", "LinuxSystem", "PCI", system]),
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "InterruptSourcesTests",
             dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
@@ -107,6 +108,7 @@ let package = Package(
             name: "PassthroughTests",
             dependencies: [
                 "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "SelfTestProtocol", "TestSupport", "VFIO",
+                logging, system,
             ]),
         .testTarget(name: "VfiodAPITests", dependencies: ["Varlink", "VfiodAPI"]),
         .testTarget(

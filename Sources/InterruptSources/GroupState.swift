@@ -56,7 +56,7 @@ struct GroupState {
 
     mutating func update(_ index: Int, _ given: InterruptConfiguration) throws(InterruptError) {
         try requireLife()
-        try require(index..<index &+ 1)
+        try require(index)
         try checkKind(given)
         // An MSI block is one address and one data value.
         let changed = type == .msi ? 0..<active : index..<index + 1
@@ -77,7 +77,7 @@ struct GroupState {
 
     mutating func trigger(_ index: Int) throws(InterruptError) {
         try requireLife()
-        try require(index..<index &+ 1)
+        try require(index)
         guard phase == .live, index < active else { throw .notEnabled }
         if isMasked[index] {
             wiring.wires[index].isPending = true
@@ -170,6 +170,10 @@ struct GroupState {
 
     private func requireLife() throws(InterruptError) {
         if phase == .destroyed { throw .destroyed }
+    }
+
+    private func require(_ index: Int) throws(InterruptError) {
+        guard index >= 0, index < count else { throw .noSuchVector(index: index, count: count) }
     }
 
     private func require(_ indices: Range<Int>) throws(InterruptError) {

@@ -57,6 +57,8 @@ extension Wiring {
     /// Lets the resample eventfd unmask the line at the host, or not.
     mutating func setUnmaskNotifier(_ set: Bool) throws(InterruptError) {
         let wasSet = isUnmaskNotifierSet
+        // The kernel refuses a second one (EBUSY), also if it is the same.
+        if wasSet == set { return }
         try source.setUnmaskNotifier(set ? resample : nil)
         isUnmaskNotifierSet = set
         record(.unmaskNotifier(wasSet: wasSet))

@@ -49,7 +49,7 @@ extension Wiring {
     /// Takes everything down and forgets what was pending.
     mutating func close() throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            if wiring.isUnmaskNotifierSet { try wiring.setUnmaskNotifier(false) }
+            try wiring.setUnmaskNotifier(false)
             try wiring.turnOff()
             try wiring.detach(wiring.wires.indices)
             try wiring.dropRoutes()
@@ -59,7 +59,7 @@ extension Wiring {
 
     /// As ``close()``, but goes on where a step fails. For a group that nobody will ask again.
     mutating func abandon() {
-        if isUnmaskNotifierSet { try? setUnmaskNotifier(false) }
+        try? setUnmaskNotifier(false)
         try? turnOff()
         for index in wires.indices { try? detach(CollectionOfOne(index)) }
         try? dropRoutes()

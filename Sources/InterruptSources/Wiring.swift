@@ -193,8 +193,9 @@ struct Wiring {
         do {
             try enable(count: highest + 1)
         } catch {
+            let limited = limited(error, asked: wanted.count { $0.value != .nothing }, connected: 0)
             forgetTargets()
-            throw limited(error, to: wanted.filter { $0.value != .nothing }.keys)
+            throw limited
         }
         record(.turnedOn)
     }
@@ -208,8 +209,9 @@ struct Wiring {
         do {
             try enable(count: count)
         } catch {
+            let limited = limited(error, asked: changes.count, connected: targets.count)
             forgetTargets()
-            throw limited(error, to: changes.keys)
+            throw limited
         }
         record(.turnedOn)
     }
@@ -256,9 +258,11 @@ struct Wiring {
         }
     }
 
-    /// Says how many of the vectors asked for could be had, where the source counts from vector 0.
-    private func limited(_ error: InterruptError, to indices: some Collection<Int>) -> InterruptError {
+    /// Says how many of the vectors asked for could be had, where the source counts from vector 0 and `connected` of
+    /// what it counts was there before.
+    private func limited(_ error: InterruptError, asked: Int, connected: Int) -> InterruptError {
         guard case .hostExhausted(_, let available) = error else { return error }
-        return .hostExhausted(asked: indices.count, available: indices.count { $0 < available })
+        let possible = wires.prefix(max(0, available)).count { $0.target != .nothing }
+        return .hostExhausted(asked: asked, available: min(asked, max(0, possible - connected)))
     }
 }

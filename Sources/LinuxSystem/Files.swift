@@ -144,3 +144,9 @@ public func makeDirectory(_ path: String, permissions: UInt32 = 0o700) throws(Ke
         if error.errno != .fileExists { throw error }
     }
 }
+
+/// Renames a file within its file system (rename(2)), and syncs the directory it goes to.
+public func renameFile(_ path: String, to newPath: String) throws(KernelError) {
+    _ = try checked("rename", on: path) { unsafe rename(path, newPath) }
+    try syncDirectory(of: newPath)
+}

@@ -99,4 +99,9 @@ public struct PCINames: Hashable, Sendable {
     public let device: String
     /// The class.
     public let kind: String
+
+    /// Creates names.
+    public init(device: String, kind: String) {
+        (self.device, self.kind) = (device, kind)
+    }
 }

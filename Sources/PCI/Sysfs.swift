@@ -24,6 +24,11 @@ public struct Sysfs: Sendable {
     /// The attribute that makes the kernel look for a driver.
     public var probePath: String { "\(root)/bus/pci/drivers_probe" }
 
+    /// The functions that sysfs has a directory of, ascending.
+    public func addresses() -> [PCIAddress] {
+        ((try? listDirectory("\(root)/bus/pci/devices")) ?? []).compactMap { PCIAddress($0) }.sorted()
+    }
+
     /// Whether there is such a function.
     public func contains(_ address: PCIAddress) -> Bool { pathExists(path(of: address)) }
 

@@ -1,4 +1,3 @@
-internal import Glibc
 public import LinuxSystem
 internal import SystemPackage
 
@@ -81,6 +80,9 @@ public actor VarlinkServer {
         self.limits = limits
         self.report = report
     }
+
+    /// How many clients are connected.
+    public var connectionCount: Int { connections.count }
 
     /// Accepts connections from `socket` from now on.
     public func listen(_ socket: consuming UnixListener) throws(KernelError) {

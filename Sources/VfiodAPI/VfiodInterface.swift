@@ -4,6 +4,8 @@ public import Varlink
 public enum VfiodInterface {
     /// Its name.
     public static let name = "io.vfiod"
+    /// The version of this package, which daemon and command line share.
+    public static let packageVersion = "0.1.0"
     /// Where the daemon listens unless it is told otherwise.
     public static let defaultSocketPath = "/run/vfiod/io.vfiod"
     /// The full name of the error that answers what is no call.

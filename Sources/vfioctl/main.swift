@@ -1,1 +1,4 @@
-print("not yet")
+internal import ArgumentParser
+internal import VfioctlCommands
+
+Vfioctl.main()

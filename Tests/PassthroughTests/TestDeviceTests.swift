@@ -12,6 +12,7 @@ private final class ModelRegisters: DeviceRegisters {
         var cause: UInt32 = 0
         var mask: UInt32 = 0
         var messages: [Int] = []
+        var throttled: Set<Int> = []
         var line = false
         var busMaster = false
     }
@@ -37,6 +38,8 @@ private final class ModelRegisters: DeviceRegisters {
             case (.edu, 0x64):
                 state.cause &= ~value
                 state.line = state.cause != 0
+            case (.e1000e, 0x00) where value & (1 << 26) != 0:
+                (state.words, state.cause, state.mask, state.throttled) = ([:], 0, 0, [])
             case (.e1000e, 0xc0): state.cause &= ~value
             case (.e1000e, 0xc8): raise(value, &state)
             case (.e1000e, 0xd0): state.mask |= value
@@ -46,25 +49,23 @@ private final class ModelRegisters: DeviceRegisters {
         }
     }
 
-    /// The end of the throttle interval: causes still set and not masked send again.
+    /// The end of the throttle intervals: each vector that has one running sends again.
     func throttleEnds() {
-        state.withLock { send($0.cause & $0.mask, &$0) }
+        state.withLock { state in
+            state.messages += state.throttled.sorted()
+            state.throttled = []
+        }
     }
 
     private func raise(_ causes: UInt32, _ state: inout State) {
+        let raised = causes & state.mask & ~state.cause
         state.cause |= causes
-        send(causes & state.mask, &state)
-    }
-
-    private func send(_ causes: UInt32, _ state: inout State) {
         let allocation = state.words[0xe4, default: 0]
-        for index in 0..<5 where causes & (1 << (20 + index)) != 0 {
+        for index in 0..<5 where raised & (1 << (20 + index)) != 0 {
             let entry = allocation >> (4 * UInt32(index)) & 0xf
-            guard entry & 0x8 != 0 else { continue }
-            state.messages.append(Int(entry & 0x7))
-            let cleared = state.words[0xdc, default: 0] & (1 << (20 + UInt32(index)))
-            state.cause &= ~cleared
-            state.mask &= ~cleared
+            let vector = Int(entry & 0x7)
+            guard entry & 0x8 != 0, state.throttled.insert(vector).inserted else { continue }
+            state.messages.append(vector)
         }
     }
 }
@@ -95,7 +96,7 @@ struct TestDeviceTests {
     @Test("e1000e: a cause left over from before is gone after prepare")
     func e1000eLeftover() throws {
         let registers = ModelRegisters(.e1000e)
-        registers.state.withLock { ($0.cause, $0.mask) = (.max, .max) }
+        registers.state.withLock { ($0.cause, $0.mask, $0.throttled) = (.max, .max, [0, 4]) }
         let device = try #require(testDevice(vendorID: 0x8086, deviceID: 0x10d3))
         try device.prepare(.msix, registers)
         registers.throttleEnds()

@@ -70,20 +70,27 @@ struct EduDevice: TestDevice {
 
 /// Intel 82574 (datasheet sections 7.4 and 10.2.4): five MSI-X vectors, each raised by one cause of the Interrupt
 /// Cause Set register.
+///
+/// The device keeps a throttle interval for each vector, and a model of it (QEMU 10) repeats the message when the
+/// interval ends, whether a cause is left or not. So the interval is made as long as it can be, and each raise ends
+/// with a reset of the device, which stops it.
 struct IntelE1000eDevice: TestDevice {
     private enum Register {
+        static let control: UInt64 = 0x00  // CTRL
         static let cause: UInt64 = 0xc0  // ICR
         static let causeSet: UInt64 = 0xc8  // ICS
         static let maskSet: UInt64 = 0xd0  // IMS
         static let maskClear: UInt64 = 0xd8  // IMC
-        static let autoClear: UInt64 = 0xdc  // EIAC
         static let vectorAllocation: UInt64 = 0xe4  // IVAR
+        static let firstThrottle: UInt64 = 0xe8  // EITR, one for each vector
     }
     // ICR bits 20 to 24: receive queues 0 and 1, transmit queues 0 and 1, other. Vector i gets cause i.
     private static let firstCause: UInt32 = 1 << 20
     private static let causes = 5
-    // The device holds a vector back while its throttle interval (EITR, at least 128 us in QEMU) runs.
-    private static let throttleNanoseconds: UInt64 = 1_000_000
+    private static let deviceReset: UInt32 = 1 << 26  // CTRL.RST
+    private static let longestThrottle: UInt32 = 0xffff  // of 256 ns
+    // Registers may be used one millisecond after a reset (datasheet section 4.6).
+    private static let resetNanoseconds: UInt64 = 1_000_000
 
     let types: [InterruptType] = [.msix]
 
@@ -92,35 +99,33 @@ struct IntelE1000eDevice: TestDevice {
     func prepare(_ type: InterruptType, _ registers: any DeviceRegisters) throws(KernelError) {
         try registers.enableBusMaster()
         try quiesce(registers)
+    }
+
+    func arm(_ index: Int, _ registers: any DeviceRegisters) throws(KernelError) {
+        let ready = monotonicNanoseconds() &+ IntelE1000eDevice.resetNanoseconds
+        while monotonicNanoseconds() < ready {}
+        try registers.write32(.max, bar: 0, at: Register.maskClear)
+        try registers.write32(.max, bar: 0, at: Register.cause)
         // Four bits a cause: the vector's number, and the valid bit above it.
         var allocation: UInt32 = 0
         for vector in 0..<UInt32(IntelE1000eDevice.causes) {
             allocation |= (vector | 0x8) << (4 * vector)
         }
         try registers.write32(allocation, bar: 0, at: Register.vectorAllocation)
-        // The device clears a cause and its mask bit itself when it sends the message. Without that, the end of the
-        // throttle interval sends a second one for the same cause.
-        try registers.write32(0x1f << 20, bar: 0, at: Register.autoClear)
-    }
-
-    func arm(_ index: Int, _ registers: any DeviceRegisters) throws(KernelError) {
-        let ready = monotonicNanoseconds() &+ IntelE1000eDevice.throttleNanoseconds
-        while monotonicNanoseconds() < ready {}
+        try registers.write32(
+            IntelE1000eDevice.longestThrottle, bar: 0, at: Register.firstThrottle + 4 * UInt64(index))
         try registers.write32(IntelE1000eDevice.firstCause << UInt32(index), bar: 0, at: Register.maskSet)
     }
 
     func raise(_ index: Int, _ registers: any DeviceRegisters) throws(KernelError) {
         try registers.write32(IntelE1000eDevice.firstCause << UInt32(index), bar: 0, at: Register.causeSet)
+        try registers.write32(IntelE1000eDevice.deviceReset, bar: 0, at: Register.control)
     }
 
-    func acknowledge(_ index: Int, _ registers: any DeviceRegisters) throws(KernelError) {
-        let cause = IntelE1000eDevice.firstCause << UInt32(index)
-        try registers.write32(cause, bar: 0, at: Register.maskClear)
-        try registers.write32(cause, bar: 0, at: Register.cause)
-    }
+    func acknowledge(_ index: Int, _ registers: any DeviceRegisters) throws(KernelError) {}
 
     func quiesce(_ registers: any DeviceRegisters) throws(KernelError) {
         try registers.write32(.max, bar: 0, at: Register.maskClear)
-        try registers.write32(.max, bar: 0, at: Register.cause)
+        try registers.write32(IntelE1000eDevice.deviceReset, bar: 0, at: Register.control)
     }
 }

@@ -1,0 +1,64 @@
+internal import FoundationEssentials
+internal import PCI
+
+/// What a device was like before vfiod touched it. The texts are the attributes' contents, byte for byte.
+struct DeviceSettings: Codable, Hashable, Sendable {
+    /// The driver it was bound to, nil if none.
+    var driver: String?
+    var driverOverride: String
+    /// power/control.
+    var powerControl: String?
+    var enable: String?
+    /// How many virtual functions it had; nil if it is no physical function.
+    var virtualFunctions: Int?
+    var resetMethod: String?
+
+    /// For people, by attribute.
+    var attributes: [String: String] {
+        var found = ["driver": driver ?? "", "driver_override": trimmed(driverOverride)]
+        found["power/control"] = powerControl.map(trimmed)
+        found["enable"] = enable.map(trimmed)
+        found["sriov_numvfs"] = virtualFunctions.map { "\($0)" }
+        found["reset_method"] = resetMethod.map(trimmed)
+        return found
+    }
+}
+
+/// The intent log's entry of one device: written before the first change, gone when the device is as it was.
+struct DeviceRecord: Codable, Hashable, Sendable {
+    /// Where the device stands between its host driver and vfio-pci.
+    enum Phase: String, Codable {
+        /// On its way to vfio-pci. After a crash: put back.
+        case binding
+        /// Bound.
+        case bound
+        /// On its way back. After a crash: go on.
+        case restoring
+    }
+
+    static let currentVersion = 1
+
+    var version = DeviceRecord.currentVersion
+    var device: String
+    var vendorID: UInt16
+    var deviceID: UInt16
+    /// The boot it was written in. After another one the kernel has forgotten all that we changed.
+    var bootID: String
+    var phase: Phase
+    /// The last step begun, for people.
+    var step: String
+    var before: DeviceSettings
+
+    /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
+    func isValid(for address: PCIAddress) -> Bool {
+        version == DeviceRecord.currentVersion && device == address.description
+            && (before.driver.map(SysfsWriter.isName) ?? true)
+    }
+}
+
+/// Without the white space at the end.
+func trimmed(_ text: String) -> String {
+    var rest = text[...]
+    while let last = rest.last, last.isWhitespace || last == "\0" { rest = rest.dropLast() }
+    return String(rest)
+}

@@ -1,0 +1,242 @@
+internal import LinuxSystem
+internal import PCI
+internal import SystemPackage
+
+/// Takes a device from its host driver to vfio-pci and back, each step in the intent log before it is taken.
+///
+/// Runs on the device's lane, and blocks. What the kernel did is read from the `driver` link after each step; the
+/// result of a write only explains why.
+struct DriverTransition: Sendable {
+    let address: PCIAddress
+    let root: HostRoot
+    let writer: any SysfsWriting
+    let log: IntentLog
+    let operation: RunningOperation
+
+    private var sysfs: Sysfs { root.sysfs }
+
+    /// Binds to vfio-pci. `earlier`: the record of a device that somebody else took from vfio-pci meanwhile. On
+    /// failure the device is put back; the record that remains then, if any, says that this failed too.
+    func bind(earlier: DeviceRecord?) -> (record: DeviceRecord?, error: PassthroughError?) {
+        var record: DeviceRecord
+        do throws(PassthroughError) {
+            operation.begin("record", "recording what \(address) is like")
+            record = try newRecord(earlier: earlier)
+            try save(record)
+        } catch {
+            return (earlier, error)
+        }
+        do throws(PassthroughError) {
+            try takeFromHostDriver(&record)
+            record.phase = .bound
+            record.step = "bound"
+            try save(record)
+            return (record, nil)
+        } catch {
+            operation.report("failed, putting \(address) back")
+            record.phase = .binding
+            let remaining = putBack(record)
+            guard let second = remaining.error else { return (nil, error) }
+            return (remaining.record, DriverTransition.combined(error, second))
+        }
+    }
+
+    /// Gives back what `record` says, from any state. Where it ends without error there is no record any more.
+    func putBack(_ given: DeviceRecord) -> (record: DeviceRecord?, error: PassthroughError?) {
+        var record = given
+        do throws(PassthroughError) {
+            try leaveOtherDrivers(&record)
+            try putBackOverride(&record)
+            try returnToHostDriver(&record)
+            try putBackSettings(&record)
+            enter("forget", &record, "forgetting \(address)")
+            do throws(KernelError) {
+                try log.remove(address)
+            } catch {
+                throw refusal("forget", error, hint: "The device is as it was; its record is not gone yet.")
+            }
+            return (nil, nil)
+        } catch {
+            return (record, error)
+        }
+    }
+
+    /// The kernel calls a probe a success that found no driver.
+    private var nobodyCame: KernelError {
+        KernelError("write", on: sysfs.probePath, .operationNotSupportedByDevice)
+    }
+
+    /// On disk before it returns.
+    func save(_ record: DeviceRecord) throws(PassthroughError) {
+        do throws(KernelError) {
+            try log.save(record, of: address)
+        } catch {
+            throw refusal(
+                "record", error, hint: "vfiod changes nothing that it cannot record. Look at its state directory.")
+        }
+    }
+
+    /// What to write to driver_override so that it reads as `content` again.
+    static func overrideValue(_ content: String) -> String {
+        let text = trimmed(content)
+        // The kernel shows an empty override so.
+        return text.isEmpty || text == "(null)" ? "\n" : text
+    }
+
+    private func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
+        guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
+        var before = DeviceSettings(
+            driver: sysfs.driver(of: address), driverOverride: try readOverride("record"),
+            powerControl: raw("power/control"), enable: raw("enable"),
+            virtualFunctions: sysfs.totalVirtualFunctions(of: address) == nil
+                ? nil : sysfs.virtualFunctions(of: address).count,
+            resetMethod: raw("reset_method"))
+        if let earlier, trimmed(before.driverOverride) == Planner.driver {
+            // That override is ours.
+            before.driverOverride = earlier.before.driverOverride
+        }
+        return DeviceRecord(
+            device: address.description, vendorID: function.vendorID, deviceID: function.deviceID,
+            bootID: root.bootID, phase: .binding, step: "record", before: before)
+    }
+
+    private func takeFromHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
+        enter("driver_override", &record, "writing \(Planner.driver) to driver_override")
+        try mustWrite(Planner.driver, to: "driver_override", "driver_override")
+        if let driver = sysfs.driver(of: address), driver != Planner.driver {
+            try unbind(from: driver, &record)
+        }
+        enter("probe", &record, "asking the kernel for \(Planner.driver)")
+        let failure = attempt { () throws(KernelError) in try writer.write(address.description, to: sysfs.probePath) }
+        guard sysfs.driver(of: address) == Planner.driver else {
+            throw refusal(
+                "probe", failure ?? nobodyCame,
+                hint: "\(Planner.driver) did not take the device; the kernel's log says why (journalctl -k).")
+        }
+    }
+
+    private func leaveOtherDrivers(_ record: inout DeviceRecord) throws(PassthroughError) {
+        guard let driver = sysfs.driver(of: address), driver != record.before.driver else { return }
+        try unbind(from: driver, &record)
+    }
+
+    private func unbind(from driver: String, _ record: inout DeviceRecord) throws(PassthroughError) {
+        enter("unbind", &record, "unbinding from \(driver)")
+        // By the driver's own attribute: should another driver be bound by now, it is left alone.
+        let path = sysfs.path(ofDriver: driver) + "/unbind"
+        let failure = attempt { () throws(KernelError) in try writer.write(address.description, to: path) }
+        guard sysfs.driver(of: address) != driver else {
+            throw refusal(
+                "unbind", failure ?? KernelError("write", on: path, .resourceBusy), hint: "\(driver) kept the device.")
+        }
+    }
+
+    private func putBackOverride(_ record: inout DeviceRecord) throws(PassthroughError) {
+        let wanted = record.before.driverOverride
+        guard try readOverride("driver_override") != wanted else { return }
+        enter("driver_override", &record, "putting back driver_override")
+        try mustWrite(DriverTransition.overrideValue(wanted), to: "driver_override", "driver_override")
+    }
+
+    private func returnToHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
+        guard let wanted = record.before.driver, sysfs.driver(of: address) != wanted else { return }
+        enter("probe", &record, "asking the kernel for \(wanted)")
+        var failure = attempt { () throws(KernelError) in try writer.write(address.description, to: sysfs.probePath) }
+        if let other = sysfs.driver(of: address), other != wanted {
+            operation.report("\(other) took the device instead of \(wanted)")
+            try unbind(from: other, &record)
+        }
+        if sysfs.driver(of: address) == nil {
+            enter("bind", &record, "binding to \(wanted)")
+            let path = sysfs.path(ofDriver: wanted) + "/bind"
+            failure = attempt { () throws(KernelError) in try writer.write(address.description, to: path) } ?? failure
+        }
+        guard sysfs.driver(of: address) == wanted else {
+            let hint =
+                sysfs.containsDriver(wanted)
+                ? "\(wanted) did not take the device; the kernel's log says why (journalctl -k). Then Restore again."
+                : "The driver is not loaded. Load it (modprobe \(wanted)), then Restore again."
+            throw refusal("probe", failure ?? nobodyCame, hint: hint)
+        }
+    }
+
+    private func putBackSettings(_ record: inout DeviceRecord) throws(PassthroughError) {
+        let before = record.before
+        if let count = before.virtualFunctions, sysfs.virtualFunctions(of: address).count != count {
+            enter("sriov_numvfs", &record, "putting back sriov_numvfs")
+            try mustWrite("\(count)", to: "sriov_numvfs", "sriov_numvfs")
+        }
+        try putBack("reset_method", before.resetMethod, &record)
+        if sysfs.driver(of: address) == nil {
+            try putBack("enable", before.enable, &record)
+        } else if let enable = before.enable, raw("enable") != enable {
+            // The kernel takes no write while a driver is bound (EBUSY): the count is the driver's.
+            let now = trimmed(raw("enable") ?? "")
+            operation.report("enable was \(trimmed(enable)) and is \(now), as its driver left it")
+        }
+        try putBack("power/control", before.powerControl, &record)
+    }
+
+    private func putBack(
+        _ attribute: String, _ content: String?, _ record: inout DeviceRecord
+    ) throws(PassthroughError) {
+        guard let content, raw(attribute) != content else { return }
+        enter(attribute, &record, "putting back \(attribute)")
+        let value = trimmed(content)
+        try mustWrite(value.isEmpty ? "\n" : value, to: attribute, attribute)
+        guard raw(attribute) == content else {
+            throw refusal(
+                attribute, KernelError("write", on: sysfs.path(of: address, attribute), .invalidArgument),
+                hint: "It reads \(trimmed(raw(attribute) ?? "")) instead of \(value).")
+        }
+    }
+
+    private func mustWrite(_ value: String, to attribute: String, _ step: String) throws(PassthroughError) {
+        do throws(KernelError) {
+            try writer.write(value, to: sysfs.path(of: address, attribute))
+        } catch {
+            throw refusal(step, error, hint: "The kernel refused \(trimmed(value)) for \(attribute).")
+        }
+    }
+
+    private func readOverride(_ step: String) throws(PassthroughError) -> String {
+        do throws(KernelError) {
+            return try writer.read(sysfs.path(of: address, "driver_override"))
+        } catch {
+            throw refusal(step, error, hint: "Without driver_override a device cannot be bound by itself.")
+        }
+    }
+
+    /// An attribute's content byte for byte; nil if the function has none such.
+    private func raw(_ attribute: String) -> String? {
+        (try? readFile(sysfs.path(of: address, attribute), limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private func attempt(_ body: () throws(KernelError) -> Void) -> KernelError? {
+        do throws(KernelError) {
+            try body()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// The step in the record is for people, so that a failure to write it must not stop what puts a device back.
+    private func enter(_ step: String, _ record: inout DeviceRecord, _ line: String) {
+        record.step = step
+        try? log.save(record, of: address)
+        operation.begin(step, line)
+    }
+
+    private func refusal(_ step: String, _ error: KernelError, hint: String) -> PassthroughError {
+        .kernel(address, step: step, error, hint: hint)
+    }
+
+    private static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
+        guard case .kernel(let address, let step, let error, let hint) = first,
+            case .kernel(_, let secondStep, let secondError, let secondHint) = second
+        else { return first }
+        let failure = "Putting it back failed at \(secondStep) (\(secondError)): \(secondHint)"
+        return .kernel(address, step: step, error, hint: "\(hint) \(failure) Restore tries again.")
+    }
+}

@@ -1,0 +1,148 @@
+internal import LinuxSystem
+public import PCI
+
+extension PassthroughHost: DeviceOperations {
+    /// Every PCI function of the host, in the order of addresses.
+    public func list() async throws(PassthroughError) -> [DeviceSummary] {
+        let inventory = inventory
+        var known: [PCIAddress: Inventory.Knowledge] = [:]
+        for address in Set(records.keys).union(running.keys) { known[address] = knowledge(of: address) }
+        let knowledge = known
+        return await readingLane.run { inventory.list(knowledge) }
+    }
+
+    /// All there is to know about one device. driver_override is left out where it does not come in time.
+    public func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {
+        let inventory = inventory
+        let override = await driverOverride(of: address)
+        let knowledge = knowledge(of: address)
+        return try await readingLane.run { () throws(PassthroughError) in
+            try inventory.details(address, knowledge, driverOverride: override)
+        }
+    }
+
+    /// Binds to vfio-pci; does nothing if vfiod has bound it already.
+    public func bind(
+        _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        try mustExist(address)
+        let planner = inventory.planner
+        let record = records[address]
+        if dryRun {
+            return try await readingLane.run { () throws(PassthroughError) in
+                try planner.bindPlan(address, isOurs: record?.phase == .bound)
+            }
+        }
+        if let record, record.phase != .bound {
+            throw .wrongState(
+                address, state: record.phase.rawValue, needed: DeviceState.available.rawValue,
+                message: "An earlier operation did not end well, at \(record.step). Restore puts the device back.")
+        }
+        let plan = Eventual<Plan>()
+        let run = try begin("bind", on: address, progress: progress) { operation in
+            do throws(PassthroughError) {
+                let found = try planner.bindPlan(address, isOurs: record != nil)
+                let refused = found.blockers.filter { !($0.code.allowsConsent && consent.contains($0.code)) }
+                if !refused.isEmpty { throw .refused(address, operation: "bind", refused) }
+                plan.resolve(found)
+                if found.steps.isEmpty { return (record, nil) }
+            } catch {
+                return (record, error)
+            }
+            return self.transition(address, operation).bind(earlier: record)
+        }
+        watch(run, of: address)
+        try await wait(for: run, of: address)
+        return await plan.value()
+    }
+
+    /// Gives back what vfiod has bound, or goes on with what did not end well.
+    public func restore(
+        _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        try mustExist(address)
+        try mustBeIdle(address)
+        guard let record = records[address] else {
+            let state = await stateName(of: address)
+            throw .wrongState(
+                address, state: state, needed: DeviceState.bound.rawValue,
+                message: "vfiod did not bind \(address), so it has nothing to give back.")
+        }
+        let planner = inventory.planner
+        let plan = await readingLane.run { planner.restorePlan(address, record) }
+        if dryRun { return plan }
+        let run = try begin("restore", on: address, progress: progress) { operation in
+            let transition = self.transition(address, operation)
+            var intent = record
+            intent.phase = .restoring
+            do throws(PassthroughError) {
+                try transition.save(intent)
+            } catch {
+                return (record, error)
+            }
+            return transition.putBack(intent)
+        }
+        watch(run, of: address)
+        try await wait(for: run, of: address)
+        return plan
+    }
+
+    /// The interrupt source groups of a device.
+    public func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState] {
+        let inventory = inventory
+        return try await readingLane.run { () throws(PassthroughError) in try inventory.interrupts(address) }
+    }
+
+    /// Runs `body` on the lane of a device that vfiod has bound and nobody holds, as its one operation. `body` may open
+    /// the device, and must have closed it when it returns. Throws what `body` throws, `stillRunning` never.
+    func withExclusive<Value: Sendable>(
+        _ address: PCIAddress, operation name: String, progress: @escaping ProgressReport,
+        _ body: @escaping @Sendable (RunningOperation) throws(PassthroughError) -> Value
+    ) async throws(PassthroughError) -> Value {
+        try mustExist(address)
+        try mustBeIdle(address)
+        guard let record = records[address], record.phase == .bound, sysfs.driver(of: address) == Planner.driver else {
+            throw .wrongState(
+                address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
+                message: "\(address) is not bound to \(Planner.driver) by vfiod. Bind it first.")
+        }
+        let search = HolderSearch(root: configuration.root)
+        let outcome = Eventual<Result<Value, PassthroughError>>()
+        let run = try begin(name, on: address, progress: progress) { operation in
+            do throws(PassthroughError) {
+                let blockers = search.holders(of: address).map(\.blocker)
+                if !blockers.isEmpty { throw .refused(address, operation: name, blockers) }
+                outcome.resolve(.success(try body(operation)))
+                return (record, nil)
+            } catch {
+                outcome.resolve(.failure(error))
+                return (record, error)
+            }
+        }
+        // The device is idle again when this returns.
+        _ = await run.end.value()
+        run.operation.endProgress()
+        return try await outcome.value().get()
+    }
+
+    private func mustExist(_ address: PCIAddress) throws(PassthroughError) {
+        guard sysfs.contains(address) else { throw .deviceNotFound(address.description) }
+    }
+
+    private func stateName(of address: PCIAddress) async -> String {
+        let sysfs = sysfs
+        let driver = await readingLane.run { sysfs.driver(of: address) }
+        return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue
+    }
+
+    /// Its reader waits for the device lock, so it is read where that holds up nobody else.
+    private func driverOverride(of address: PCIAddress) async -> String? {
+        guard running[address] == nil, sysfs.contains(address), let lane = try? lane(of: address) else { return nil }
+        let (writer, path) = (writer, sysfs.path(of: address, "driver_override"))
+        let content = Eventual<String>()
+        Task { content.resolve(await lane.run { (try? writer.read(path)) ?? "" }) }
+        guard let text = await content.value(within: configuration.watchInterval, on: clock) else { return nil }
+        let value = DriverTransition.overrideValue(text)
+        return value == "\n" ? nil : value
+    }
+}

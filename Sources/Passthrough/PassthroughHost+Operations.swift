@@ -1,0 +1,85 @@
+internal import LinuxSystem
+internal import Logging
+internal import PCI
+
+// How an operation runs: on the device's lane, watched, and waited for as long as the deadline allows.
+extension PassthroughHost {
+    /// What an operation does, on the device's lane. Returns the record that remains.
+    typealias Work = @Sendable (RunningOperation) -> (record: DeviceRecord?, error: PassthroughError?)
+
+    /// Begins `work` on a device, which must be idle. It goes on whether somebody waits for it or not; with `insisting`
+    /// until it succeeds or the device is gone.
+    func begin(
+        _ name: String, on address: PCIAddress, insisting: Bool = false, progress: ProgressReport? = nil,
+        _ work: @escaping Work
+    ) throws(PassthroughError) -> Running {
+        try mustBeIdle(address)
+        let lane = try lane(of: address)
+        let operation = RunningOperation(name, step: "plan", progress: progress)
+        let run = Running(operation: operation, end: Eventual())
+        running[address] = run
+        Task {
+            var result = await lane.run { work(operation) }
+            while insisting, let error = result.error, sysfs.contains(address) {
+                logger.warning("\(name) of \(address) failed and is tried again: \(error)")
+                operation.note("\(error); it is tried again")
+                try? await clock.sleep(for: configuration.retryInterval)
+                result = await lane.run { work(operation) }
+            }
+            end(run, of: address, record: result.record, error: result.error)
+        }
+        return run
+    }
+
+    /// Enters the outcome before anybody who waits for it can see it.
+    private func end(_ run: Running, of address: PCIAddress, record: DeviceRecord?, error: PassthroughError?) {
+        records[address] = record
+        running[address] = nil
+        let name = run.operation.name
+        if let error {
+            logger.error("\(name) of \(address) failed: \(error)")
+        } else {
+            logger.info("\(name) of \(address) is done")
+        }
+        run.end.resolve(error)
+    }
+
+    /// Waits for the end, but for no step longer than the deadline.
+    func wait(for run: Running, of address: PCIAddress) async throws(PassthroughError) {
+        defer { run.operation.endProgress() }
+        while true {
+            let stepsBegun = run.operation.stepsBegun
+            if let end = await run.end.value(within: configuration.stepDeadline, on: clock) {
+                if let error = end { throw error }
+                return
+            }
+            guard run.operation.stepsBegun == stepsBegun else { continue }
+            let cause = await holdUp(address) ?? "The kernel has not answered, and no process is seen to hold it."
+            run.operation.note(cause)
+            let state = run.operation.snapshot
+            throw .stillRunning(address, operation: state.name, step: state.step, cause: cause)
+        }
+    }
+
+    /// Says who holds a step up, as long as the operation runs.
+    func watch(_ run: Running, of address: PCIAddress) {
+        Task {
+            while await run.end.value(within: configuration.watchInterval, on: clock) == nil {
+                if let cause = await holdUp(address) { run.operation.note(cause) }
+            }
+        }
+    }
+
+    private func holdUp(_ address: PCIAddress) async -> String? {
+        let search = HolderSearch(root: configuration.root)
+        let holders = await readingLane.run { search.holders(of: address) }
+        if holders.isEmpty { return nil }
+        let names = holders.map(\.description).joined(separator: ", ")
+        return "\(names) \(holders.count == 1 ? "holds" : "hold") the device; the kernel waits until that ends."
+    }
+
+    nonisolated func transition(_ address: PCIAddress, _ operation: RunningOperation) -> DriverTransition {
+        DriverTransition(
+            address: address, root: configuration.root, writer: writer, log: log, operation: operation)
+    }
+}

@@ -1,0 +1,104 @@
+public import LinuxSystem
+internal import Logging
+public import PCI
+
+/// What recovery met in the intent log.
+public struct RecoveryFinding: Hashable, Sendable {
+    /// What becomes of a record.
+    public enum Outcome: String, Sendable {
+        /// The device is bound, as recorded.
+        case bound
+        /// The device is not bound any more, though vfiod did not give it back.
+        case drifted
+        /// An unfinished bind is being taken back.
+        case rollingBack
+        /// An unfinished restore is being finished.
+        case finishing
+        /// The host was restarted, or the device is gone or another one: there is nothing to give back.
+        case closed
+        /// It cannot be read, and was kept aside.
+        case corrupt
+    }
+
+    /// The device it is about.
+    public let address: PCIAddress
+    /// What becomes of it.
+    public let outcome: Outcome
+    /// One sentence.
+    public let message: String
+
+    /// Creates a finding.
+    public init(address: PCIAddress, outcome: Outcome, message: String) {
+        (self.address, self.outcome, self.message) = (address, outcome, message)
+    }
+}
+
+extension PassthroughHost {
+    /// Takes up what an earlier vfiod left: to be called once, before any operation. What is unfinished goes on in the
+    /// background until it reaches its end state, and the device is busy so long. Throws if the log cannot be read.
+    public func recover() throws(KernelError) -> [RecoveryFinding] {
+        var findings: [RecoveryFinding] = []
+        for (address, entry) in try log.entries() {
+            let finding: RecoveryFinding
+            switch entry {
+            case .record(let record): finding = try recover(address, record)
+            case .corrupt(let reason):
+                let aside = try log.setAside(address)
+                finding = RecoveryFinding(
+                    address: address, outcome: .corrupt,
+                    message: "The record of \(address) cannot be used: \(reason). It is kept as \(aside).")
+            }
+            logger.notice("\(finding.message)")
+            findings.append(finding)
+        }
+        return findings
+    }
+
+    private func recover(_ address: PCIAddress, _ record: DeviceRecord) throws(KernelError) -> RecoveryFinding {
+        if let reason = reasonToClose(address, record) {
+            try log.remove(address)
+            return RecoveryFinding(
+                address: address, outcome: .closed, message: "The record of \(address) is closed: \(reason).")
+        }
+        records[address] = record
+        switch record.phase {
+        case .bound where sysfs.driver(of: address) == Planner.driver:
+            return RecoveryFinding(address: address, outcome: .bound, message: "\(address) is bound, as recorded.")
+        case .bound:
+            return RecoveryFinding(
+                address: address, outcome: .drifted,
+                message: "Somebody else took \(address) from \(Planner.driver); Restore puts its settings back.")
+        case .binding:
+            finish("bind", address, record)
+            return RecoveryFinding(
+                address: address, outcome: .rollingBack,
+                message: "A bind of \(address) was interrupted at \(record.step); it is taken back.")
+        case .restoring:
+            finish("restore", address, record)
+            return RecoveryFinding(
+                address: address, outcome: .finishing,
+                message: "A restore of \(address) was interrupted at \(record.step); it goes on.")
+        }
+    }
+
+    private func reasonToClose(_ address: PCIAddress, _ record: DeviceRecord) -> String? {
+        if record.bootID != configuration.root.bootID { return "the host was restarted since" }
+        guard let function = sysfs.function(address) else { return "the device is gone" }
+        if function.vendorID != record.vendorID || function.deviceID != record.deviceID {
+            return "another device is in its place"
+        }
+        return nil
+    }
+
+    /// Puts a device back in the background, again and again until that is done or the device is gone.
+    private func finish(_ name: String, _ address: PCIAddress, _ record: DeviceRecord) {
+        do throws(PassthroughError) {
+            let run = try begin(name, on: address, insisting: true) { operation in
+                self.transition(address, operation).putBack(record)
+            }
+            watch(run, of: address)
+        } catch {
+            logger.error("\(name) of \(address) cannot go on: \(error)")
+        }
+    }
+}

@@ -1,0 +1,86 @@
+internal import InterruptSources
+internal import LinuxSystem
+public import PCI
+internal import SelfTestProtocol
+internal import SystemPackage
+internal import VFIO
+
+extension PassthroughHost {
+    /// Raises every asked-for interrupt of a bound device into a self-test guest.
+    public func selfTest(
+        _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> [SelfTestReport] {
+        let (sysfs, kernel, liveGroups) = (sysfs, kernel, liveGroups)
+        let guests = SelfTestGuestExecutable(path: configuration.selfTestGuest)
+        let limits = configuration.selfTestLimits
+        return try await withExclusive(address, operation: "selftest", progress: progress) {
+            (operation) throws(PassthroughError) in
+            guard let function = sysfs.function(address), let group = sysfs.iommuGroup(of: address) else {
+                throw .deviceNotFound(address.description)
+            }
+            operation.begin("open", "opening \(address) through IOMMU group \(group)")
+            do throws(SelfTestFailure) {
+                let device = try SelfTestFailure.open(address, iommuGroup: group, kernel)
+                operation.begin("raise", "raising interrupts of \(address)")
+                let test = SelfTest(
+                    device: device,
+                    testDevice: testDevice(vendorID: function.vendorID, deviceID: function.deviceID),
+                    guests: guests, limits: limits, progress: { operation.report($0) },
+                    showGroup: { group in liveGroups.show(group, of: address) })
+                return try test.run(request)
+            } catch {
+                throw error.passthroughError(address)
+            }
+        }
+    }
+}
+
+extension LiveGroups {
+    /// Shows the one group of a device that a self-test has live, or none.
+    fileprivate func show(_ group: InterruptSourceGroup?, of address: PCIAddress) {
+        for type in InterruptType.allCases { remove(address, type) }
+        guard let group else { return }
+        add(address, group.type) {
+            group.snapshot().vectors.map { vector in
+                InterruptVectorState(
+                    index: vector.index, wired: vector.isWired, masked: vector.isMasked, pending: vector.isPending,
+                    hostInterrupt: nil, hostCount: nil)
+            }
+        }
+    }
+}
+
+extension SelfTestFailure {
+    fileprivate static func open(
+        _ address: PCIAddress, iommuGroup: Int, _ kernel: any Kernel
+    ) throws(SelfTestFailure) -> VFIODevice {
+        do throws(KernelError) {
+            return try VFIODevice.open(address, iommuGroup: iommuGroup, kernel: kernel)
+        } catch {
+            let hint =
+                switch error.errno {
+                case .notPermitted:
+                    "the IOMMU group is not viable, because a sibling's driver does DMA; or interrupts are not remapped"
+                        + " and vfio_iommu_type1 does not allow unsafe ones: the kernel log says which"
+                case .resourceBusy: "another process has the IOMMU group open"
+                case .noSuchFileOrDirectory: "load vfio-pci (modprobe vfio-pci) and look into the kernel log"
+                case .permissionDenied: "vfiod's unit must allow it (DeviceAllow=char-vfio rw, /dev/vfio/vfio rw)"
+                default: "the kernel log says more"
+                }
+            throw SelfTestFailure("open the device", error, hint: hint)
+        }
+    }
+
+    /// The same as an error of the domain.
+    func passthroughError(_ address: PCIAddress) -> PassthroughError {
+        switch cause {
+        case .kernel(let error): .kernel(address, step: step, error, hint: hint)
+        case .unavailable(let message): .selfTestUnavailable(address, message: message, hint: hint)
+        case .interrupts(let error): .selfTestUnavailable(address, message: "\(step): \(error)", hint: hint)
+        case .guest(.closed): .selfTestUnavailable(address, message: "\(step): the self-test guest died", hint: hint)
+        case .guest(.timedOut):
+            .selfTestUnavailable(address, message: "\(step): the self-test guest does not answer", hint: hint)
+        case .guest(let error): .selfTestUnavailable(address, message: "\(step): \(error)", hint: hint)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+public import LinuxSystem
+public import Logging
+public import PCI
+
+/// The devices of this host, and all that vfiod does to them.
+///
+/// Nothing here blocks the caller: the host's files are read on one lane, and each device that is worked on has a lane
+/// of its own, so that one which hangs holds up no other. A device has one operation at a time.
+public actor PassthroughHost {
+    /// Where the host's files and ours are, and how long is long.
+    public struct Configuration: Sendable {
+        /// Where the host's files are.
+        public var root: HostRoot
+        /// Where the intent log is kept. Its parent must exist.
+        public var stateDirectory: String
+        /// How long a call waits for one step of an operation, which goes on in the background then.
+        public var stepDeadline: Duration
+        /// How often a step that does not end is looked at, to say who holds it up.
+        public var watchInterval: Duration
+        /// How long after a failure recovery tries again.
+        public var retryInterval: Duration
+        /// The self-test guest's executable, an absolute path.
+        public var selfTestGuest: String
+        /// The bounds of a self-test.
+        public var selfTestLimits: SelfTestLimits
+
+        /// Creates a configuration.
+        public init(
+            root: HostRoot = HostRoot(), stateDirectory: String = "/var/lib/vfiod",
+            stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
+            retryInterval: Duration = .seconds(5),
+            selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
+            selfTestLimits: SelfTestLimits = SelfTestLimits()
+        ) {
+            self.root = root
+            self.stateDirectory = stateDirectory
+            self.stepDeadline = stepDeadline
+            self.watchInterval = watchInterval
+            self.retryInterval = retryInterval
+            self.selfTestGuest = selfTestGuest
+            self.selfTestLimits = selfTestLimits
+        }
+    }
+
+    /// An operation and what comes of it.
+    struct Running {
+        let operation: RunningOperation
+        /// Nil where it succeeded.
+        let end: Eventual<PassthroughError?>
+    }
+
+    /// The interrupt source groups that are live in vfiod. Whoever makes one enters it.
+    public nonisolated let liveGroups = LiveGroups()
+
+    nonisolated let configuration: Configuration
+    nonisolated let inventory: Inventory
+    nonisolated let logger: Logger
+    nonisolated let writer: any SysfsWriting
+    nonisolated let kernel: any Kernel
+    nonisolated let clock: any Clock<Duration>
+    nonisolated let log: IntentLog
+    /// For what is read and never waits for a device.
+    nonisolated let readingLane: BlockingLane
+
+    var records: [PCIAddress: DeviceRecord] = [:]
+    var running: [PCIAddress: Running] = [:]
+    private var lanes: [PCIAddress: BlockingLane] = [:]
+
+    /// Opens the intent log. Call ``recover()`` before anything else. `interfaceAddresses` tells the addresses of the
+    /// host's network interfaces. Throws what the state directory or the limit of threads refuses.
+    public init(
+        _ configuration: Configuration = Configuration(), writer: any SysfsWriting = SysfsWriter(),
+        kernel: any Kernel = LiveKernel(), clock: any Clock<Duration> = ContinuousClock(),
+        interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
+            () throws(KernelError) in try InterfaceAddress.all()
+        },
+        logger: Logger
+    ) throws(KernelError) {
+        self.configuration = configuration
+        self.writer = writer
+        self.kernel = kernel
+        self.clock = clock
+        self.logger = logger
+        log = try IntentLog(directory: configuration.stateDirectory)
+        readingLane = try BlockingLane(name: "inventory")
+        inventory = Inventory(
+            root: configuration.root,
+            planner: Planner(root: configuration.root, interfaceAddresses: interfaceAddresses),
+            liveGroups: liveGroups, logger: logger)
+    }
+
+    nonisolated var sysfs: Sysfs { configuration.root.sysfs }
+
+    /// The lane of a device, made on first use.
+    func lane(of address: PCIAddress) throws(PassthroughError) -> BlockingLane {
+        if let lane = lanes[address] { return lane }
+        do throws(KernelError) {
+            let lane = try BlockingLane(name: address.description)
+            lanes[address] = lane
+            return lane
+        } catch {
+            throw .kernel(address, step: "start", error, hint: "vfiod is at its limit of threads or descriptors.")
+        }
+    }
+
+    /// What is known of a device beside the host's files.
+    func knowledge(of address: PCIAddress) -> Inventory.Knowledge {
+        Inventory.Knowledge(record: records[address], operation: running[address]?.operation.snapshot)
+    }
+
+    /// Throws what a device that is worked on is busy with.
+    func mustBeIdle(_ address: PCIAddress) throws(PassthroughError) {
+        guard let state = running[address]?.operation.snapshot else { return }
+        throw .busy(address, operation: state.name, step: state.step)
+    }
+
+    /// Waits until the last operation of a device has ended.
+    func settled(_ address: PCIAddress) async {
+        while let end = running[address]?.end { _ = await end.value() }
+    }
+}

@@ -1,0 +1,127 @@
+internal import LinuxSystem
+internal import PCI
+
+/// Decides what an operation would do and what stands against it. Reads, never writes.
+struct Planner: Sendable {
+    static let driver = "vfio-pci"
+
+    let root: HostRoot
+    let interfaceAddresses: @Sendable () throws(KernelError) -> [InterfaceAddress]
+
+    private var sysfs: Sysfs { root.sysfs }
+
+    /// `isOurs`: whether vfiod has a record of it as bound.
+    func bindPlan(_ address: PCIAddress, isOurs: Bool) throws(PassthroughError) -> Plan {
+        let driver = sysfs.driver(of: address)
+        if driver == Planner.driver && isOurs { return Plan(steps: [], blockers: []) }
+        let override = sysfs.path(of: address, "driver_override")
+        var steps = [Plan.Step(action: "write", target: override, value: Planner.driver)]
+        if let driver {
+            steps.append(
+                Plan.Step(action: "write", target: sysfs.path(ofDriver: driver) + "/unbind", value: "\(address)"))
+        }
+        steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
+        steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: Planner.driver))
+        var blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
+        do throws(KernelError) {
+            let use = HostUse(root: root, interfaceAddresses: try interfaceAddresses())
+            blockers += try use.blockers(of: address)
+        } catch {
+            throw .kernel(
+                address, step: "plan", error,
+                hint: "Without this, vfiod cannot tell whether the host itself uses the device.")
+        }
+        return Plan(steps: steps, blockers: blockers)
+    }
+
+    /// What gives the device back as `record` says. Who holds it does not keep it from beginning, but from ending.
+    func restorePlan(_ address: PCIAddress, _ record: DeviceRecord) -> Plan {
+        var steps: [Plan.Step] = []
+        let before = record.before
+        let driver = sysfs.driver(of: address)
+        if let driver, driver != before.driver {
+            steps.append(
+                Plan.Step(action: "write", target: sysfs.path(ofDriver: driver) + "/unbind", value: "\(address)"))
+        }
+        steps.append(
+            Plan.Step(
+                action: "write", target: sysfs.path(of: address, "driver_override"),
+                value: DriverTransition.overrideValue(before.driverOverride)))
+        if let wanted = before.driver, wanted != driver {
+            steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
+        }
+        steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: before.driver))
+        return Plan(steps: steps, blockers: HolderSearch(root: root).holders(of: address).map(\.blocker))
+    }
+
+    private func deviceBlockers(_ address: PCIAddress, driver: String?) -> [Blocker] {
+        var found: [Blocker] = []
+        let config = sysfs.configSpace(of: address)
+        let isBridgeClass = sysfs.function(address).map { $0.classCode >> 16 == 0x06 } ?? false
+        let type = config.headerType ?? 0
+        if type != 0 || isBridgeClass {
+            found.append(
+                Blocker(
+                    code: .bridge, message: "\(address) is a bridge: other devices or the host itself depend on it.",
+                    evidence: "header type \(type), class \(sysfs.text(address, "class") ?? "unknown")",
+                    remedy: "Choose a device behind it."))
+        }
+        if let driver, HostDrivers.isVFIO(driver) {
+            found.append(
+                Blocker(
+                    code: .foreign, message: "\(address) is bound to \(driver), but not by vfiod.",
+                    evidence: sysfs.path(of: address, "driver") + ": \(driver)",
+                    remedy: "Give it back with the tool that bound it, such as driverctl or virsh nodedev-reattach."))
+        }
+        let functions = sysfs.virtualFunctions(of: address)
+        if !functions.isEmpty {
+            found.append(
+                Blocker(
+                    code: .virtualFunctions, message: "\(address) has \(functions.count) virtual functions.",
+                    evidence: functions.prefix(8).map(\.description).joined(separator: " "),
+                    remedy: "Take virtual functions instead, or remove them: write 0 to its sriov_numvfs."))
+        }
+        return found
+    }
+
+    private func hostBlockers(_ address: PCIAddress) -> [Blocker] {
+        var found: [Blocker] = []
+        if !sysfs.containsDriver(Planner.driver) {
+            found.append(
+                Blocker(
+                    code: .vfioUnavailable, message: "This host's kernel has no driver vfio-pci loaded.",
+                    evidence: "\(sysfs.path(ofDriver: Planner.driver)) does not exist",
+                    remedy: "Load it: modprobe vfio-pci. vfiod.service does so at its start, if the kernel has it."))
+        }
+        guard let group = sysfs.iommuGroup(of: address) else {
+            found.append(
+                Blocker(
+                    code: .noIOMMU, message: "\(address) is in no IOMMU group: this host has no IOMMU, or it is off.",
+                    evidence: sysfs.path(of: address, "iommu_group") + " does not exist",
+                    remedy: "Switch it on in the firmware (VT-d, AMD-Vi), and in the kernel with intel_iommu=on."))
+            return found
+        }
+        for member in sysfs.members(ofIOMMUGroup: group) where member != address {
+            guard let driver = sysfs.driver(of: member), !HostDrivers.leavesDMAToOthers(driver) else { continue }
+            found.append(
+                Blocker(
+                    code: .siblingInUse,
+                    message: "\(member) shares IOMMU group \(group) with \(address) and is in use by driver \(driver).",
+                    evidence: sysfs.path(of: member, "driver") + ": \(driver)",
+                    remedy: "Bind \(member) too, or unbind it from \(driver), or move the device to another slot."))
+        }
+        return found
+    }
+}
+
+/// What the names of PCI drivers tell.
+enum HostDrivers {
+    /// Whether it is vfio-pci or one of its variants, which have vfio in their names.
+    static func isVFIO(_ name: String) -> Bool { name.contains("vfio") }
+
+    /// Whether the kernel lets a member of an IOMMU group keep this driver while VFIO owns the group
+    /// (driver_managed_dma, drivers/iommu/iommu.c).
+    static func leavesDMAToOthers(_ name: String) -> Bool {
+        isVFIO(name) || name == "pcieport" || name == "pci-stub"
+    }
+}

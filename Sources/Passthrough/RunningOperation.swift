@@ -1,0 +1,60 @@
+internal import LinuxSystem
+internal import PCI
+internal import Synchronization
+
+/// An operation on a device from its start to its end, and where it is.
+final class RunningOperation: Sendable {
+    private struct State {
+        var step: String
+        var since: Int
+        var note: String?
+        var stepsBegun = 0
+        var progress: ProgressReport?
+    }
+
+    /// bind, restore or selftest.
+    let name: String
+    private let state: Mutex<State>
+
+    init(_ name: String, step: String, progress: ProgressReport?) {
+        self.name = name
+        state = Mutex(State(step: step, since: epochSeconds(), progress: progress))
+    }
+
+    /// Enters a step and says so.
+    func begin(_ step: String, _ line: String) {
+        state.withLock { state in
+            state.step = step
+            state.since = epochSeconds()
+            state.note = nil
+            state.stepsBegun += 1
+            // Under the lock, as lines are promised in order and not after the end.
+            state.progress?(line)
+        }
+    }
+
+    /// Says a line.
+    func report(_ line: String) {
+        state.withLock { $0.progress?(line) }
+    }
+
+    /// Says what holds the step up, once as long as it stays the same.
+    func note(_ text: String) {
+        state.withLock { state in
+            if state.note != text { state.progress?(text) }
+            state.note = text
+        }
+    }
+
+    /// After this no line is said any more.
+    func endProgress() {
+        state.withLock { $0.progress = nil }
+    }
+
+    /// How many steps were begun.
+    var stepsBegun: Int { state.withLock { $0.stepsBegun } }
+
+    var snapshot: OperationState {
+        state.withLock { OperationState(name: name, step: $0.step, since: $0.since, note: $0.note) }
+    }
+}

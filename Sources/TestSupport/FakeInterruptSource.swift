@@ -1,0 +1,185 @@
+public import InterruptSources
+public import LinuxSystem
+internal import Synchronization
+internal import SystemPackage
+
+/// A device's interrupts of one type without a device: the test raises them.
+public final class FakeInterruptSource: InterruptSource {
+    /// The error of a call that was told to fail.
+    public static let failure = InterruptError.kernel(KernelError("VFIO_DEVICE_SET_IRQS", .ioError))
+
+    /// The type.
+    public let type: InterruptType
+    /// How many vectors.
+    public let count: Int
+    /// Whether vectors can be added.
+    public let growsWhileEnabled: Bool
+    private let calls: ScriptedCalls
+    private let hostVectors: Int
+    private let state = Mutex(State())
+
+    /// What stands at the host.
+    public struct State: Sendable {
+        /// How many vectors are provided for; nil while off.
+        public var provided: Int?
+        /// The notifiers by vector.
+        public var wired: [Int: EventFD] = [:]
+        /// What unmasks the line.
+        public var unmask: EventFD?
+        /// Whether the line is masked.
+        public var isLineMasked = false
+        /// Whether the device asserts the line.
+        public var isLineAsserted = false
+        /// Vectors that the device raised while it could not send them.
+        public var held: Set<Int> = []
+    }
+
+    /// A source that is off. Of `hostVectors` no more can be connected at a time.
+    public init(
+        _ type: InterruptType, count: Int, grows: Bool = true, hostVectors: Int = .max, calls: ScriptedCalls = .init()
+    ) {
+        self.type = type
+        self.count = count
+        growsWhileEnabled = grows && type == .msix
+        self.hostVectors = hostVectors
+        self.calls = calls
+    }
+
+    /// What stands at the host now.
+    public var now: State { state.withLock { $0 } }
+
+    /// The device raises a vector.
+    public func raise(_ vector: Int) {
+        state.withLock { state in
+            if let notifier = state.wired[vector] {
+                try? notifier.signal()
+            } else if type == .msix && state.provided != nil {
+                state.held.insert(vector)
+            }
+        }
+    }
+
+    /// The device asserts its line, or no longer.
+    public func setLine(asserted: Bool) {
+        state.withLock { state in
+            state.isLineAsserted = asserted
+            if state.provided != nil { state.fireLine() }
+        }
+    }
+
+    /// What a signal of the unmask notifier does.
+    public func settle() {
+        state.withLock { state in
+            guard let unmask = state.unmask, unmask.drain() > 0 else { return }
+            state.isLineMasked = false
+            state.fireLine()
+        }
+    }
+
+    /// Turns it on.
+    public func enable(_ notifiers: [EventFD?]) throws(InterruptError) {
+        try note("enable \(describe(notifiers))")
+        try state.withLock { (state) throws(InterruptError) in
+            guard state.provided == nil else { throw .alreadyEnabled }
+            state.provided = notifiers.count
+            state.isLineMasked = false
+            do throws(InterruptError) {
+                try wire(0, notifiers, &state)
+            } catch {
+                state.provided = nil
+                throw error
+            }
+        }
+    }
+
+    /// Connects a range, which a failure leaves disconnected.
+    public func connect(first: Int, _ notifiers: [EventFD?]) throws(InterruptError) {
+        do throws(InterruptError) {
+            try note("connect \(first) \(describe(notifiers))")
+        } catch {
+            state.withLock { state in for index in first..<first + notifiers.count { state.wired[index] = nil } }
+            throw error
+        }
+        try state.withLock { (state) throws(InterruptError) in
+            guard let provided = state.provided else { throw .notEnabled }
+            guard growsWhileEnabled || first + notifiers.count <= provided else {
+                throw .noSuchVector(index: provided, count: provided)
+            }
+            try wire(first, notifiers, &state)
+            state.provided = max(provided, first + notifiers.count)
+        }
+    }
+
+    /// Turns it off.
+    public func disable() throws(InterruptError) {
+        try note("disable")
+        state.withLock { state in
+            state.provided = nil
+            state.wired = [:]
+            state.unmask = nil
+            state.held = []
+        }
+    }
+
+    /// Signals what is connected.
+    public func trigger(first: Int, count: Int) throws(InterruptError) {
+        try note("loopback \(first)")
+        state.withLock { state in for index in first..<first + count { try? state.wired[index]?.signal() } }
+    }
+
+    /// Sets what unmasks the line.
+    public func setUnmaskNotifier(_ notifier: EventFD?) throws(InterruptError) {
+        try note(notifier == nil ? "clear unmask" : "set unmask")
+        guard notifier == nil || now.unmask == nil else {
+            throw .kernel(KernelError("VFIO_DEVICE_SET_IRQS", .resourceBusy))
+        }
+        state.withLock { $0.unmask = notifier }
+    }
+
+    /// Masks or unmasks the line.
+    public func setLineMasked(_ masked: Bool) throws(InterruptError) {
+        try note(masked ? "MASK" : "UNMASK")
+        state.withLock { state in
+            state.isLineMasked = masked
+            if !masked { state.fireLine() }
+        }
+    }
+
+    /// Whether the device asserts the line.
+    public func isLineAsserted() throws(InterruptError) -> Bool {
+        try note("read status")
+        return now.isLineAsserted
+    }
+
+    private func wire(_ first: Int, _ notifiers: [EventFD?], _ state: inout State) throws(InterruptError) {
+        for index in notifiers.indices { state.wired[first + index] = nil }
+        let room = hostVectors - state.wired.count
+        guard notifiers.count(where: { $0 != nil }) <= room else {
+            let fitting = notifiers.indices.prefix { end in notifiers[...end].count { $0 != nil } <= room }
+            throw .hostExhausted(asked: notifiers.count, available: fitting.count)
+        }
+        for (index, notifier) in notifiers.enumerated() {
+            guard let notifier else { continue }
+            state.wired[first + index] = notifier
+            if state.held.remove(first + index) != nil { try? notifier.signal() }
+        }
+        if type == .legacy { state.fireLine() }
+    }
+
+    private func note(_ name: String) throws(InterruptError) {
+        if calls.shouldFail(name) { throw FakeInterruptSource.failure }
+    }
+
+    private func describe(_ notifiers: [EventFD?]) -> String {
+        notifiers.map { $0 == nil ? "-" : "x" }.joined()
+    }
+}
+
+extension FakeInterruptSource.State {
+    /// The line's handler: masks and signals.
+    mutating func fireLine() {
+        guard isLineAsserted, !isLineMasked, let notifier = wired[0] else { return }
+        isLineMasked = true
+        try? notifier.signal()
+    }
+}

@@ -1,0 +1,219 @@
+internal import CLinux
+internal import LinuxSystem
+internal import Synchronization
+internal import SystemPackage
+
+/// A PCI function of the fake host, as vfio-pci shows it. Its interrupt rules stand in ``FakeVFIOInterrupts``.
+public final class FakeVFIODevice: Sendable {
+    /// What a device is like.
+    public struct Configuration: Sendable {
+        /// What VFIO_DEVICE_GET_IRQ_INFO says of INTx.
+        public var intxCount: UInt32 = 0
+        /// What it says of MSI.
+        public var msiCount: UInt32 = 0
+        /// What it says of MSI-X.
+        public var msixCount: UInt32 = 0
+        /// Whether MSI-X vectors can be added while it is on (kernels from 6.5 on).
+        public var hasDynamicMSIX = true
+        /// The most interrupts that the host allocates for it; more asked for is the positive result.
+        public var allocatable = 2048
+        /// Whether it can be reset.
+        public var canReset = true
+        /// Configuration space, 256 bytes. Command is writable, Interrupt Status follows the line, the rest is fixed.
+        public var configuration = [UInt8](repeating: 0, count: 256)
+        /// Its BARs, by index.
+        public var bars: [Int: [UInt8]] = [:]
+        /// Called after a write to a BAR, as a device would act on it: the device, BAR, offset and bytes.
+        public var onBARWrite: (@Sendable (FakeVFIODevice, Int, Int, [UInt8]) -> Void)?
+
+        /// A device with these interrupts and no BARs.
+        public init(intxCount: UInt32 = 0, msiCount: UInt32 = 0, msixCount: UInt32 = 0) {
+            self.intxCount = intxCount
+            self.msiCount = msiCount
+            self.msixCount = msixCount
+        }
+    }
+
+    struct State {
+        var configuration: [UInt8]
+        var bars: [Int: [UInt8]]
+        var interrupts = FakeVFIOInterrupts()
+        var openCount = 0
+        var resetCount = 0
+    }
+
+    /// Its address, as VFIO_GROUP_GET_DEVICE_FD names it.
+    public let address: String
+    let fixed: Configuration
+    let state: Mutex<State>
+    private let home = Mutex<(vfio: FakeVFIO, iommuGroup: Int)?>(nil)
+
+    /// A device that is not in a host yet.
+    public init(_ address: String, _ configuration: Configuration) {
+        self.address = address
+        fixed = configuration
+        state = Mutex(State(configuration: configuration.configuration, bars: configuration.bars))
+    }
+
+    /// How often it was reset through VFIO_DEVICE_RESET.
+    public var resetCount: Int { state.withLock { $0.resetCount } }
+
+    /// The Command register.
+    public var command: UInt16 {
+        state.withLock { UInt16($0.configuration[5]) << 8 | UInt16($0.configuration[4]) }
+    }
+
+    /// The bytes of a BAR; empty if it has none of that index.
+    public func bar(_ index: Int) -> [UInt8] { state.withLock { $0.bars[index] ?? [] } }
+
+    /// The device asserts its INTx line, or no longer.
+    public func setLine(asserted: Bool) {
+        state.withLock { $0.interrupts.setLine(asserted, $0.isLineDisabled) }
+    }
+
+    /// The device sends the message of a vector, if it is a bus master.
+    public func raise(_ vector: Int) {
+        let isBusMaster = command & UInt16(PCI_COMMAND_MASTER) != 0
+        state.withLock { if isBusMaster { $0.interrupts.raise(vector) } }
+    }
+
+    /// Lets the unmask eventfd do what its writer's wakeup does in the kernel. Every call on the device does it too.
+    public func settle() {
+        state.withLock { $0.interrupts.settle($0.isLineDisabled) }
+    }
+
+    /// The interrupt index that is on: 0 INTx, 1 MSI, 2 MSI-X, nil none.
+    public var activeIndex: Int? { state.withLock { $0.interrupts.active } }
+
+    /// The vectors of that index that signal an eventfd.
+    public var wiredVectors: [Int] { state.withLock { $0.interrupts.triggers.keys.sorted() } }
+
+    func join(_ vfio: FakeVFIO, _ iommuGroup: Int) { home.withLock { $0 = (vfio, iommuGroup) } }
+
+    var host: FakeVFIO? { home.withLock { $0?.vfio } }
+
+    func opened() -> any FakeFile {
+        state.withLock { $0.openCount += 1 }
+        return FakeVFIODeviceFile(self)
+    }
+
+    /// The last close turns off what was on, as vfio_pci_core_close_device does.
+    fileprivate func closed() {
+        let host = host
+        state.withLock { state in
+            state.openCount -= 1
+            if state.openCount > 0 { return }
+            state.interrupts.turnOff(host)
+            state.interrupts.single = [:]
+            state.configuration[4] &= ~UInt8(PCI_COMMAND_MASTER)
+        }
+        guard let home = home.withLock({ $0 }) else { return }
+        try? home.vfio.with(home.iommuGroup) { (group) throws(KernelError) in
+            group.openDevices -= 1
+            group.detachIfUnused()
+        }
+    }
+}
+
+extension FakeVFIODevice.State {
+    var isLineDisabled: Bool { configuration[5] & UInt8(PCI_COMMAND_INTX_DISABLE >> 8) != 0 }
+}
+
+/// An open device.
+private final class FakeVFIODeviceFile: FakeFile {
+    private let device: FakeVFIODevice
+
+    init(_ device: FakeVFIODevice) { self.device = device }
+
+    func released(kernel: FakeKernel) { device.closed() }
+
+    func ioctl(_ request: UInt, value: UInt, kernel: FakeKernel) throws(KernelError) -> CInt {
+        guard request == CLINUX_VFIO_DEVICE_RESET else { throw KernelError("ioctl", .inappropriateIOCTLForDevice) }
+        guard device.fixed.canReset else { throw KernelError("ioctl", .invalidArgument) }
+        device.state.withLock { $0.resetCount += 1 }
+        return 0
+    }
+
+    func ioctl(_ request: UInt, bytes: inout [UInt8], kernel: FakeKernel) throws(KernelError) -> CInt {
+        device.settle()
+        switch request {
+        case CLINUX_VFIO_DEVICE_GET_INFO:
+            try requireSize(bytes, 16)
+            let reset = device.fixed.canReset ? UInt32(VFIO_DEVICE_FLAGS_RESET) : 0
+            for (offset, word) in [(4, UInt32(VFIO_DEVICE_FLAGS_PCI) | reset), (8, 9), (12, 5)] {
+                bytes.setWord(word, at: offset)
+            }
+        case CLINUX_VFIO_DEVICE_GET_REGION_INFO:
+            try requireSize(bytes, 32)
+            let index = bytes.word(at: 8) ?? 0
+            guard index < 8 else { throw KernelError("ioctl", .invalidArgument) }
+            let size = device.state.withLock { $0.size(ofRegion: Int(index)) }
+            let access = UInt32(VFIO_REGION_INFO_FLAG_READ) | UInt32(VFIO_REGION_INFO_FLAG_WRITE)
+            bytes.setWord(size == 0 ? 0 : access, at: 4)
+            for (offset, word) in [(12, 0), (16, UInt32(size)), (20, 0), (24, 0), (28, index << 8)] {
+                bytes.setWord(word, at: offset)
+            }
+        case CLINUX_VFIO_DEVICE_GET_IRQ_INFO:
+            try requireSize(bytes, 16)
+            let info = try device.fixed.irqInfo(bytes.word(at: 8) ?? 0)
+            bytes.setWord(info.flags, at: 4)
+            bytes.setWord(info.count, at: 12)
+        case CLINUX_VFIO_DEVICE_SET_IRQS:
+            let request = try FakeSetIRQs(bytes, device.fixed)
+            let (fixed, host) = (device.fixed, device.host)
+            return try device.state.withLock { (state) throws(KernelError) in
+                try state.interrupts.apply(request, fixed, host, lineDisabled: state.isLineDisabled)
+            }
+        default: throw KernelError("ioctl", .inappropriateIOCTLForDevice)
+        }
+        return 0
+    }
+
+    func read(at offset: UInt64, count: Int, kernel: FakeKernel) throws(KernelError) -> [UInt8] {
+        let (region, start) = (Int(offset >> 40), Int(truncatingIfNeeded: offset & (1 << 40 - 1)))
+        return try device.state.withLock { (state) throws(KernelError) in
+            guard start < state.size(ofRegion: region) else { throw KernelError("pread", .invalidArgument) }
+            let bytes = region == 7 ? state.visibleConfiguration : state.bars[region] ?? []
+            return Array(bytes[start...].prefix(count))
+        }
+    }
+
+    func write(_ bytes: [UInt8], at offset: UInt64, kernel: FakeKernel) throws(KernelError) -> Int {
+        let (region, start) = (Int(offset >> 40), Int(truncatingIfNeeded: offset & (1 << 40 - 1)))
+        let written = try device.state.withLock { (state) throws(KernelError) in
+            guard start < state.size(ofRegion: region) else { throw KernelError("pwrite", .invalidArgument) }
+            return state.write(bytes, region, start)
+        }
+        if region != 7 { device.fixed.onBARWrite?(device, region, start, Array(bytes.prefix(written))) }
+        return written
+    }
+
+    private func requireSize(_ bytes: [UInt8], _ size: UInt32) throws(KernelError) {
+        guard let given = bytes.word(at: 0) else { throw KernelError("ioctl", .badAddress) }
+        if given < size { throw KernelError("ioctl", .invalidArgument) }
+    }
+}
+
+extension FakeVFIODevice.State {
+    func size(ofRegion region: Int) -> Int { region == 7 ? configuration.count : bars[region]?.count ?? 0 }
+
+    /// Configuration space with Interrupt Status as the line is.
+    var visibleConfiguration: [UInt8] {
+        var bytes = configuration
+        if interrupts.isLineAsserted { bytes[6] |= UInt8(PCI_STATUS_INTERRUPT) }
+        return bytes
+    }
+
+    mutating func write(_ bytes: [UInt8], _ region: Int, _ start: Int) -> Int {
+        let count = min(bytes.count, size(ofRegion: region) - start)
+        for (index, byte) in bytes.prefix(count).enumerated() {
+            if region != 7 {
+                bars[region]?[start + index] = byte
+            } else if start + index == 4 || start + index == 5 {
+                configuration[start + index] = byte
+            }
+        }
+        interrupts.lineDisableChanged(isLineDisabled)
+        return count
+    }
+}

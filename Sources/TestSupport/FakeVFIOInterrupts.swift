@@ -1,0 +1,268 @@
+internal import CLinux
+internal import Glibc
+internal import LinuxSystem
+internal import SystemPackage
+
+/// VFIO_DEVICE_SET_IRQS with the checks that come before any interrupt type sees it (vfio_main.c), in their order.
+struct FakeSetIRQs {
+    enum Payload {
+        case none
+        case bools([Bool])
+        case descriptors([CInt])
+    }
+
+    let index: Int
+    let start: Int
+    let count: Int
+    let action: UInt32
+    let payload: Payload
+
+    init(_ bytes: [UInt8], _ device: FakeVFIODevice.Configuration) throws(KernelError) {
+        guard let size = bytes.word(at: 0), let flags = bytes.word(at: 4), let index = bytes.word(at: 8),
+            let start = bytes.word(at: 12), let count = bytes.word(at: 16)
+        else { throw KernelError("ioctl", .badAddress) }
+        let invalid = KernelError("ioctl", .invalidArgument)
+        guard size >= 20, index < 5, count < UInt32.max - start, flags & ~0x3f == 0 else { throw invalid }
+        let vectors = try device.irqInfo(index, countOnly: true).count
+        guard start < vectors, start + count <= vectors else { throw invalid }
+        let width: UInt32
+        switch flags & 7 {
+        case UInt32(VFIO_IRQ_SET_DATA_NONE): width = 0
+        case UInt32(VFIO_IRQ_SET_DATA_BOOL): width = 1
+        case UInt32(VFIO_IRQ_SET_DATA_EVENTFD): width = 4
+        default: throw invalid
+        }
+        guard size - 20 >= count * width else { throw invalid }
+        guard bytes.count >= 20 + Int(count * width) else { throw KernelError("ioctl", .badAddress) }
+        (self.index, self.start, self.count) = (Int(index), Int(start), Int(count))
+        action = flags & 0x38
+        let data = Array(bytes[20...])
+        switch width {
+        case 0: payload = .none
+        case 1: payload = .bools(data.prefix(Int(count)).map { $0 != 0 })
+        default: payload = .descriptors((0..<Int(count)).map { CInt(bitPattern: data.word(at: 4 * $0) ?? 0) })
+        }
+    }
+
+    /// Which vectors a loopback is for; nil where descriptors were given.
+    var loopback: [Int]? {
+        switch payload {
+        case .none: Array(start..<start + count)
+        case .bools(let bools): bools.indices.filter { bools[$0] }.map { start + $0 }
+        case .descriptors: nil
+        }
+    }
+}
+
+extension FakeVFIODevice.Configuration {
+    /// What the kernel says of an index. VFIO_DEVICE_GET_IRQ_INFO refuses indexes that do not exist.
+    func irqInfo(_ index: UInt32, countOnly: Bool = false) throws(KernelError) -> (count: UInt32, flags: UInt32) {
+        let noResize = UInt32(VFIO_IRQ_INFO_EVENTFD) | UInt32(VFIO_IRQ_INFO_NORESIZE)
+        switch index {
+        case 0: return (intxCount, 7)
+        case 1: return (msiCount, noResize)
+        case 2: return (msixCount, hasDynamicMSIX ? UInt32(VFIO_IRQ_INFO_EVENTFD) : noResize)
+        case 3, 4: return (1, noResize)
+        default: throw KernelError("ioctl", .invalidArgument)
+        }
+    }
+}
+
+/// The interrupt state of one device and the rules of vfio_pci_intrs.c.
+struct FakeVFIOInterrupts {
+    private enum Action { static let mask: UInt32 = 8, unmask: UInt32 = 16, trigger: UInt32 = 32 }
+
+    /// 0 INTx, 1 MSI, 2 MSI-X; nil none.
+    private(set) var active: Int?
+    private(set) var triggers: [Int: EventFD] = [:]
+    private(set) var isLineAsserted = false
+    private var isLineMasked = false
+    private var unmask: EventFD?
+    /// How many interrupts are allocated while MSI or MSI-X is on.
+    private var allocated = 0
+    /// The MSI-X Pending Bit Array.
+    private var pendingBits: Set<Int> = []
+    /// The triggers of ERR (3) and REQ (4).
+    var single: [Int: EventFD] = [:]
+
+    mutating func apply(
+        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?, lineDisabled: Bool
+    ) throws(KernelError) -> CInt {
+        switch (request.index, request.action) {
+        case (0, Action.mask), (0, Action.unmask): return try setLine(request, lineDisabled)
+        case (0, Action.trigger): return try triggerLine(request, lineDisabled)
+        case (1, Action.trigger), (2, Action.trigger): return try triggerMessages(request, device, host)
+        case (3, Action.trigger), (4, Action.trigger): return try triggerSingle(request)
+        default: throw KernelError("ioctl", .inappropriateIOCTLForDevice)
+        }
+    }
+
+    // MARK: INTx
+
+    private mutating func setLine(_ request: FakeSetIRQs, _ lineDisabled: Bool) throws(KernelError) -> CInt {
+        guard active == 0, request.start == 0, request.count == 1 else { throw refused(.invalidArgument) }
+        let isMask = request.action == Action.mask
+        switch request.payload {
+        case .descriptors(let descriptors):
+            if isMask { throw refused(.inappropriateIOCTLForDevice) }
+            guard let descriptor = descriptors.first, descriptor >= 0 else {
+                unmask = nil
+                return 0
+            }
+            let eventfd = try EventFD.behind(descriptor)
+            if unmask != nil { throw refused(.resourceBusy) }
+            unmask = eventfd
+            settle(lineDisabled)
+        case .none, .bools:
+            if request.loopback?.isEmpty == true { return 0 }
+            if isMask { isLineMasked = true } else { unmaskLine(lineDisabled) }
+        }
+        return 0
+    }
+
+    private mutating func triggerLine(_ request: FakeSetIRQs, _ lineDisabled: Bool) throws(KernelError) -> CInt {
+        if active == 0, request.count == 0, case .none = request.payload {
+            turnOff(nil)
+            return 0
+        }
+        guard active == nil || active == 0, request.start == 0, request.count == 1 else {
+            throw refused(.invalidArgument)
+        }
+        guard case .descriptors(let descriptors) = request.payload else {
+            if active == nil { throw refused(.invalidArgument) }
+            if request.loopback?.isEmpty == false && !lineDisabled { try? triggers[0]?.signal() }
+            return 0
+        }
+        let wasOff = active == nil
+        triggers[0] = nil
+        if let descriptor = descriptors.first, descriptor >= 0 { triggers[0] = try EventFD.behind(descriptor) }
+        if wasOff {
+            active = 0
+            isLineMasked = lineDisabled
+        }
+        fireLine(lineDisabled)
+        return 0
+    }
+
+    mutating func setLine(_ asserted: Bool, _ lineDisabled: Bool) {
+        isLineAsserted = asserted
+        fireLine(lineDisabled)
+    }
+
+    mutating func lineDisableChanged(_ disabled: Bool) {
+        if active != 0 { return }
+        if disabled { isLineMasked = true } else { unmaskLine(false) }
+    }
+
+    /// What a signal of the unmask eventfd does.
+    mutating func settle(_ lineDisabled: Bool) {
+        if let unmask, unmask.drain() > 0 { unmaskLine(lineDisabled) }
+    }
+
+    private mutating func unmaskLine(_ lineDisabled: Bool) {
+        if !isLineMasked || lineDisabled { return }
+        // A line that is still asserted stays masked and signals again.
+        isLineMasked = isLineAsserted
+        if isLineAsserted { try? triggers[0]?.signal() }
+    }
+
+    /// The interrupt handler: masks the line and signals.
+    private mutating func fireLine(_ lineDisabled: Bool) {
+        guard active == 0, isLineAsserted, !isLineMasked, !lineDisabled else { return }
+        isLineMasked = true
+        try? triggers[0]?.signal()
+    }
+
+    // MARK: MSI and MSI-X
+
+    private mutating func triggerMessages(
+        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?
+    ) throws(KernelError) -> CInt {
+        if active == request.index, request.count == 0, case .none = request.payload {
+            turnOff(host)
+            return 0
+        }
+        guard active == nil || active == request.index else { throw refused(.invalidArgument) }
+        guard case .descriptors(let descriptors) = request.payload else {
+            if active == nil { throw refused(.invalidArgument) }
+            for vector in request.loopback ?? [] { try? triggers[vector]?.signal() }
+            return 0
+        }
+        let wasOff = active == nil
+        if wasOff {
+            let wanted = request.start + request.count
+            if wanted == 0 { throw refused(Errno(rawValue: ERANGE)) }
+            if wanted > device.allocatable { return CInt(device.allocatable) }
+            active = request.index
+            allocated = wanted
+        }
+        for (offset, descriptor) in descriptors.enumerated() {
+            do {
+                try wire(request.start + offset, descriptor, device, host)
+            } catch {
+                // The failed vector and those before it in the call lose their eventfds, also what worked before.
+                for vector in request.start...request.start + offset { unwire(vector, host) }
+                if wasOff { turnOff(host) }
+                throw error
+            }
+        }
+        return 0
+    }
+
+    private mutating func wire(
+        _ vector: Int, _ descriptor: CInt, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?
+    ) throws(KernelError) {
+        if vector >= allocated {
+            guard active == 2, device.hasDynamicMSIX else { throw refused(.invalidArgument) }
+            if descriptor >= 0 { allocated = vector + 1 }
+        }
+        unwire(vector, host)
+        if descriptor < 0 { return }
+        let eventfd = try EventFD.behind(descriptor)
+        if host?.takeVector() == false { throw refused(.noSpace) }
+        triggers[vector] = eventfd
+        if pendingBits.remove(vector) != nil { try? eventfd.signal() }
+    }
+
+    private mutating func unwire(_ vector: Int, _ host: FakeVFIO?) {
+        if triggers.removeValue(forKey: vector) != nil { host?.giveVectorBack() }
+    }
+
+    mutating func raise(_ vector: Int) {
+        guard active == 1 || active == 2 else { return }
+        if let trigger = triggers[vector] {
+            try? trigger.signal()
+        } else if active == 2 {
+            pendingBits.insert(vector)
+        }
+    }
+
+    mutating func turnOff(_ host: FakeVFIO?) {
+        if active != 0 { for _ in triggers { host?.giveVectorBack() } }
+        triggers = [:]
+        unmask = nil
+        allocated = 0
+        pendingBits = []
+        active = nil
+    }
+
+    // MARK: ERR and REQ
+
+    private mutating func triggerSingle(_ request: FakeSetIRQs) throws(KernelError) -> CInt {
+        let trigger = single[request.index]
+        switch request.payload {
+        case .none:
+            guard let trigger else { throw refused(.invalidArgument) }
+            if request.count > 0 { try? trigger.signal() } else { single[request.index] = nil }
+        case .bools(let bools):
+            guard let first = bools.first else { throw refused(.invalidArgument) }
+            if first { try? trigger?.signal() }
+        case .descriptors(let descriptors):
+            guard let descriptor = descriptors.first, descriptor >= -1 else { throw refused(.invalidArgument) }
+            single[request.index] = descriptor == -1 ? nil : try EventFD.behind(descriptor)
+        }
+        return 0
+    }
+
+    private func refused(_ errno: Errno) -> KernelError { KernelError("ioctl", errno) }
+}

@@ -1,0 +1,69 @@
+internal import Glibc
+internal import LinuxSystem
+
+/// Makes and copies small trees of files, directories and links, below one root.
+struct FileTree: Sendable {
+    let root: String
+
+    func path(_ name: String) -> String { root + name }
+
+    /// Writes a file; its directories are made.
+    func write(_ content: String, to name: String) {
+        write(Array(content.utf8), to: name)
+    }
+
+    func write(_ content: [UInt8], to name: String) {
+        makeDirectories(FileTree.parent(of: name))
+        orStop("write \(name)") { () throws(KernelError) in
+            let file = try openFile(path(name), [.writeOnly, .create, .truncate], permissions: 0o644)
+            if !content.isEmpty { try writeOnce(content, to: file, path: name) }
+        }
+    }
+
+    /// Makes a symbolic link, in place of an older one.
+    func link(_ name: String, to target: String) {
+        makeDirectories(FileTree.parent(of: name))
+        remove(name)
+        // SAFETY: both are NUL-terminated copies, alive for the call.
+        guard unsafe symlink(target, path(name)) == 0 else { fatalError("cannot link \(name)") }
+    }
+
+    func remove(_ name: String) {
+        orStop("remove \(name)") { () throws(KernelError) in try removeFile(path(name)) }
+    }
+
+    func makeDirectories(_ name: String) {
+        var made = root
+        for part in name.split(separator: "/") {
+            made += "/\(part)"
+            orStop("make \(made)") { () throws(KernelError) in try makeDirectory(made) }
+        }
+    }
+
+    /// Copies everything to below `other`.
+    func copy(to other: FileTree) {
+        copy("", to: other)
+    }
+
+    private func copy(_ directory: String, to other: FileTree) {
+        other.makeDirectories(directory)
+        for entry in (try? listDirectory(path(directory))) ?? [] {
+            let name = "\(directory)/\(entry)"
+            if let target = try? readSymbolicLink(path(name)) {
+                other.link(name, to: target)
+            } else if (try? listDirectory(path(name))) != nil {
+                copy(name, to: other)
+            } else if let content = try? readFile(path(name)) {
+                other.write(content, to: name)
+            }
+        }
+    }
+
+    private func orStop(_ what: String, _ body: () throws(KernelError) -> Void) {
+        do throws(KernelError) { try body() } catch { fatalError("\(what): \(error)") }
+    }
+
+    private static func parent(of name: String) -> String {
+        name.lastIndex(of: "/").map { String(name[..<$0]) } ?? ""
+    }
+}

@@ -1,0 +1,75 @@
+internal import ArgumentParser
+internal import FoundationEssentials
+internal import LinuxSystem
+internal import Varlink
+internal import VfiodAPI
+
+/// What every verb takes.
+struct CommonOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The socket of vfiod.", valueName: "path"))
+    var socket = VfiodInterface.defaultSocketPath
+
+    @Flag(help: "Print the reply as JSON, as it goes over the wire.")
+    var json = false
+
+    /// Calls a method. Where `progress` says what to print of each reply, replies stream; the last is returned.
+    func call<Method: VfiodMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters, progress: ((Method.Reply) -> String?)? = nil
+    ) throws -> Method.Reply {
+        try call(Method.fullName, parameters, as: Method.Reply.self, progress: progress)
+    }
+
+    /// Calls a method by its full name.
+    func call<Reply: Decodable>(
+        _ method: String, _ parameters: some VarlinkParameters, as type: Reply.Type,
+        progress: ((Reply) -> String?)? = nil
+    ) throws -> Reply {
+        do throws(VarlinkClientError) {
+            var client = try VarlinkClient(path: socket)
+            guard let progress else { return try client.call(method, parameters, as: type) }
+            var last: Reply?
+            try client.stream(method, parameters, as: type) { reply in
+                if let line = progress(reply) { writeToStandardError("\(line)\n") }
+                last = reply
+            }
+            guard let last else { throw .closed }
+            return last
+        } catch {
+            let failure = Failure(error, socket: socket)
+            writeToStandardError("vfioctl: \(failure.text)\n")
+            throw failure.status
+        }
+    }
+
+    /// Prints `reply` as JSON if that was asked for, else `text`.
+    func show(_ reply: some Encodable, _ text: () -> String) throws {
+        guard json else { return print(text(), terminator: "") }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        print(String(decoding: try encoder.encode(reply), as: UTF8.self))
+    }
+}
+
+/// The address of a device, as it is typed: `0000:00:10.0`, or `00:10.0` in domain 0.
+struct DeviceArgument: ExpressibleByArgument, Hashable {
+    let address: String
+
+    init?(argument: String) {
+        let colons = argument.utf8.count { $0 == UInt8(ascii: ":") }
+        let parts = (colons == 1 ? "0000:\(argument)" : argument).split(
+            separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 3 else { return nil }
+        let slot = parts[2].split(separator: ".", omittingEmptySubsequences: false)
+        let numbers = Array(parts.prefix(2)) + slot
+        guard numbers.count == 4, numbers.allSatisfy(DeviceArgument.isHexadecimal), (4...8).contains(parts[0].count),
+            numbers.dropFirst().map(\.count) == [2, 2, 1]
+        else { return nil }
+        address = parts.joined(separator: ":").lowercased()
+    }
+
+    private static func isHexadecimal(_ text: Substring) -> Bool {
+        text.allSatisfy { $0.isASCII && $0.isHexDigit }
+    }
+
+    static let help = ArgumentHelp("The device's PCI address, such as 0000:00:10.0 or 00:10.0.", valueName: "device")
+}

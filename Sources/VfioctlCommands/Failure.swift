@@ -1,0 +1,64 @@
+internal import ArgumentParser
+internal import LinuxSystem
+internal import Varlink
+internal import VfiodAPI
+
+/// What a call that failed says to a person, and its exit status.
+struct Failure {
+    let text: String
+    let status: ExitCode
+
+    init(_ error: VarlinkClientError, socket: String) {
+        switch error {
+        case .unreachable(let error):
+            text =
+                "vfiod cannot be reached at \(socket): \(error). "
+                + "Is vfiod.socket started, and are you root or in the group vfiod?"
+            status = ExitStatus.unreachable
+        case .closed:
+            text = "vfiod ended the connection before it answered; `journalctl -u vfiod` says why."
+            status = ExitStatus.unreachable
+        case .unintelligible(let reason):
+            text = "the reply from \(socket) cannot be read: \(reason)."
+            status = ExitStatus.failed
+        case .refused(let error):
+            text = Failure.text(error)
+            status = ExitStatus.failed
+        }
+    }
+
+    private struct Parameter: Decodable { let parameter: String }
+
+    private static func text(_ error: VarlinkError) -> String {
+        if let error = Wire.DeviceNotFound(error) {
+            return "there is no PCI device \(error.device); `vfioctl list` shows those there are."
+        }
+        if let error = Wire.Refused(error) { return text(error) }
+        if let error = Wire.DeviceBusy(error) {
+            return
+                "\(error.device) is busy: \(error.operation) is at the step \(error.step). Try again when it has ended."
+        }
+        if let error = Wire.WrongState(error) {
+            return "\(error.device) is \(error.state) and would have to be \(error.needed): \(error.message)"
+        }
+        if let error = Wire.KernelRefused(error) {
+            return "\(error.device): the step \(error.step) failed, \(error.call) gave \(error.errno). \(error.hint)"
+        }
+        if let error = Wire.StillRunning(error) {
+            return "\(error.operation) of \(error.device) goes on in the background at the step \(error.step): "
+                + "\(error.cause). `vfioctl describe \(error.device)` shows how far it is."
+        }
+        if let error = Wire.SelfTestUnavailable(error) {
+            return "\(error.device) cannot be tested: \(error.message) \(error.hint)"
+        }
+        if error.name == "org.varlink.service.InvalidParameter", let wrong = error.parameters(as: Parameter.self) {
+            return "vfiod does not take this value of \(wrong.parameter)."
+        }
+        return "vfiod answered \(error.name)."
+    }
+
+    private static func text(_ error: Wire.Refused) -> String {
+        let heading = "\(error.operation) of \(error.device) was refused."
+        return heading + "\n" + planText(Wire.Plan(steps: [], blockers: error.blockers))
+    }
+}

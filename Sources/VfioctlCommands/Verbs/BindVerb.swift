@@ -1,0 +1,36 @@
+internal import ArgumentParser
+internal import VfiodAPI
+
+struct BindVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bind", abstract: "Take a device from its driver and bind it to vfio-pci.",
+        discussion: """
+            What was there before is recorded, and restore puts it back. A device that the host needs is refused, with \
+            what was seen and what would clear it; --consent names the blockers to override.
+
+              vfioctl bind 00:11.0 --dry-run
+              vfioctl bind 00:11.0 --consent network-address
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: DeviceArgument.help) var device: DeviceArgument
+    @Option(help: ArgumentHelp("A blocker to override; may be given more than once.", valueName: "code"))
+    var consent: [String] = []
+    @Flag(help: "Change nothing; print what would be done and what stands against it.")
+    var dryRun = false
+
+    func run() throws {
+        let parameters = Bind.Parameters(device: device.address, consent: consent, dryRun: dryRun)
+        let reply = try common.call(Bind.self, parameters, progress: \.progress)
+        try common.show(reply) {
+            dryRun ? dryRunText(reply.plan) : "\(device.address) is bound to vfio-pci.\n"
+        }
+    }
+}
+
+/// A plan that was only asked for.
+func dryRunText(_ plan: Wire.Plan?) -> String {
+    guard let plan, !(plan.steps.isEmpty && plan.blockers.isEmpty) else { return "There is nothing to do.\n" }
+    let verdict = plan.blockers.isEmpty ? "Nothing stands against it." : "It would be refused, or need consent."
+    return planText(plan) + verdict + "\n"
+}

@@ -1,0 +1,34 @@
+internal import ArgumentParser
+internal import Varlink
+internal import VfiodAPI
+
+struct ListVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "Show the PCI devices of this host.",
+        discussion: """
+            One line per function: its driver, its IOMMU group, how many vectors it has of each interrupt type, and \
+            whether it is available, bound, busy or foreign (bound to VFIO by somebody else).
+
+              vfioctl list --json | jq -r '.devices[] | select(.state == "bound").address'
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let reply = try common.call(List.self, NoParameters())
+        try common.show(reply) { ListVerb.text(reply) }
+    }
+
+    static func text(_ reply: List.Reply) -> String {
+        var table = Table(
+            ["ADDRESS", "STATE", "DRIVER", "GROUP", "INTX", "MSI", "MSI-X", "ID", "NAME"], rightAligned: [3, 4, 5, 6])
+        for device in reply.devices {
+            table.add([
+                device.address, device.state, device.driver ?? "-", device.iommuGroup.map(String.init) ?? "-",
+                "\(device.intx)", "\(device.msi)", "\(device.msix)", "\(device.vendorId):\(device.deviceId)",
+                device.name,
+            ])
+        }
+        return table.text
+    }
+}

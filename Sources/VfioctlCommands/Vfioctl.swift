@@ -1,0 +1,38 @@
+public import ArgumentParser
+internal import VfiodAPI
+
+/// The command line of vfioctl. Each verb is a method of io.vfiod.
+public struct Vfioctl: ParsableCommand {
+    /// What the help says.
+    public static let configuration = CommandConfiguration(
+        commandName: "vfioctl", abstract: "Gives this host's PCI devices to guests and takes them back, through vfiod.",
+        discussion: """
+            A device is taken with bind, proven with selftest and given back with restore:
+
+              vfioctl list
+              vfioctl bind 0000:00:10.0
+              vfioctl selftest 0000:00:10.0
+              vfioctl restore 0000:00:10.0
+
+            EXIT STATUS: 0 done; 1 refused or failed; 2 the self-test lost an interrupt or got one too many; 64 wrong \
+            usage; 69 vfiod cannot be reached.
+            """,
+        version: VfiodInterface.packageVersion,
+        subcommands: [
+            ListVerb.self, DescribeVerb.self, BindVerb.self, RestoreVerb.self, SelfTestVerb.self, InterruptsVerb.self,
+            VersionVerb.self,
+        ])
+
+    /// Creates the command.
+    public init() {}
+}
+
+/// The exit statuses beside 0 and those of the argument parser (64).
+enum ExitStatus {
+    /// Refused or failed.
+    static let failed = ExitCode(1)
+    /// A self-test lost an interrupt or got one too many.
+    static let selfTestFailed = ExitCode(2)
+    /// The daemon cannot be reached (EX_UNAVAILABLE).
+    static let unreachable = ExitCode(69)
+}

@@ -1,0 +1,111 @@
+public import LinuxSystem
+public import Logging
+public import Passthrough
+public import ServiceLifecycle
+public import Systemd
+internal import Varlink
+internal import VfiodAPI
+
+/// Serves io.vfiod until it is told to stop.
+public struct Daemon: Service {
+    private let configuration: Configuration
+    private let devices: any DeviceOperations
+    private let listener: SharedDescriptor
+    private let notifier: Notifier
+    private let watchdogInterval: Duration?
+    private let logger: Logger
+
+    /// Serves `devices` on `listener`, a listening socket.
+    public init(
+        _ configuration: Configuration, devices: any DeviceOperations, listener: SharedDescriptor,
+        notifier: Notifier, watchdogInterval: Duration? = nil, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.devices = devices
+        self.listener = listener
+        self.notifier = notifier
+        self.watchdogInterval = watchdogInterval
+        self.logger = logger
+    }
+
+    /// Serves, and on graceful shutdown waits for the operations that run, for at most the configured time.
+    public func run() async throws {
+        let loop = try EventLoop(name: "vfiod-loop")
+        defer { loop.stop() }
+        var limits = VarlinkServer.Limits()
+        limits.connections = configuration.connections
+        limits.connectionsPerUser = configuration.connectionsPerUser
+        let server = VarlinkServer(try service(), on: loop, limits: limits) { [logger] event in
+            Daemon.log(event, logger)
+        }
+        try await server.listen(UnixListener(adopting: try listener.duplicate()))
+        try notifier.notify(.ready, .status("Serving"))
+        logger.info("vfiod \(vfiodVersion) is ready")
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await feedWatchdog(through: server) }
+            // Cancellation ends the wait like a graceful shutdown does.
+            try? await gracefulShutdown()
+            group.cancelAll()
+        }
+        tell(.stopping, .status("Waiting for operations to end"))
+        if await !server.stop(within: configuration.stopDeadline) {
+            logger.warning("stopping although an operation still runs; the next start takes it up")
+        }
+    }
+
+    private func service() throws(Varlink.InterfaceDescription.ParseError) -> VarlinkService {
+        let audit = AuditLog(logger: logger)
+        let methods: [String: VarlinkMethod] = [
+            List.name: .list(devices),
+            Describe.name: .describe(devices),
+            Bind.name: .bind(devices, audit),
+            Restore.name: .restore(devices, audit),
+            SelfTest.name: .selfTest(devices, audit),
+            Interrupts.name: .interrupts(devices),
+        ]
+        return try VarlinkService(
+            VarlinkService.Information(
+                vendor: "vfiod", product: "vfiod", version: vfiodVersion, url: "https://varlink.org"),
+            interfaces: [VarlinkInterface(try VfiodInterface.description(), methods: methods)],
+            protocolError: Wire.ProtocolError.fullName)
+    }
+
+    /// A ping goes through the server's event loop, so that a loop that is stuck is noticed.
+    private func feedWatchdog(through server: VarlinkServer) async {
+        guard let watchdogInterval else { return }
+        while !Task.isCancelled {
+            _ = await server.connectionCount
+            tell(.watchdog)
+            try? await Task.sleep(for: watchdogInterval)
+        }
+    }
+
+    private func tell(_ states: Notifier.State...) {
+        for state in states {
+            do throws(KernelError) {
+                try notifier.notify(state)
+            } catch {
+                logger.warning("the service manager cannot be told: \(error)")
+            }
+        }
+    }
+
+    private static func log(_ event: VarlinkServer.Event, _ logger: Logger) {
+        func metadata(_ peer: PeerCredentials) -> Logger.Metadata {
+            ["peer_uid": "\(peer.uid)", "peer_gid": "\(peer.gid)", "peer_pid": "\(peer.pid)"]
+        }
+        func who(_ peer: PeerCredentials) -> String { "user \(peer.uid) (group \(peer.gid), process \(peer.pid))" }
+        switch event {
+        case .connected(let peer):
+            logger.info("\(who(peer)) connected", metadata: metadata(peer))
+        case .turnedAway(let peer, let reason):
+            logger.warning("\(who(peer)) was turned away: \(reason)", metadata: metadata(peer))
+        case .badMessage(let peer, let reason):
+            logger.warning("\(who(peer)) sent a bad message: \(reason)", metadata: metadata(peer))
+        case .dropped(let peer, let reason):
+            logger.warning("the connection of \(who(peer)) was dropped: \(reason)", metadata: metadata(peer))
+        case .notAccepting(let error):
+            logger.error("no connection can be accepted for now: \(error)")
+        }
+    }
+}

@@ -1,0 +1,4 @@
+internal import VfiodAPI
+
+/// The version of vfiod.
+public let vfiodVersion = VfiodInterface.packageVersion

@@ -1,0 +1,75 @@
+internal import InterruptSources
+internal import PCI
+internal import Passthrough
+internal import VfiodAPI
+
+// The domain's values as they go over the wire.
+
+extension Wire.Device {
+    init(_ device: DeviceSummary) {
+        self.init(
+            address: device.address.description, name: device.name, className: device.className,
+            vendorId: hex(UInt32(device.vendorID), 4), deviceId: hex(UInt32(device.deviceID), 4),
+            classCode: hex(device.classCode, 6), driver: device.driver, iommuGroup: device.iommuGroup,
+            intx: device.interrupts.legacy, msi: device.interrupts.msi, msix: device.interrupts.msix,
+            state: device.state.rawValue)
+    }
+}
+
+extension Wire.Details {
+    init(_ details: DeviceDetails) {
+        self.init(
+            device: Wire.Device(details.summary),
+            subsystemVendorId: hex(UInt32(details.subsystemVendorID), 4),
+            subsystemDeviceId: hex(UInt32(details.subsystemDeviceID), 4), revision: hex(UInt32(details.revision), 2),
+            numaNode: details.numaNode, driverOverride: details.driverOverride, resetMethods: details.resetMethods,
+            powerControl: details.powerControl, virtualFunctions: details.virtualFunctions,
+            totalVirtualFunctions: details.totalVirtualFunctions,
+            iommuGroupMembers: details.iommuGroupMembers.map {
+                Wire.IOMMUGroupMember(address: $0.address.description, driver: $0.driver)
+            },
+            bindPlan: Wire.Plan(details.bindPlan), recorded: details.recorded,
+            operation: details.operation.map {
+                Wire.Operation(name: $0.name, step: $0.step, since: $0.since, note: $0.note)
+            })
+    }
+}
+
+extension Wire.Plan {
+    init(_ plan: Plan) {
+        self.init(
+            steps: plan.steps.map { Wire.Step(action: $0.action, target: $0.target, value: $0.value) },
+            blockers: plan.blockers.map(Wire.Blocker.init))
+    }
+}
+
+extension Wire.Blocker {
+    init(_ blocker: Blocker) {
+        self.init(
+            code: blocker.code.rawValue, message: blocker.message, evidence: blocker.evidence, remedy: blocker.remedy,
+            consent: blocker.code.allowsConsent)
+    }
+}
+
+extension Wire.SelfTestReport {
+    init(_ report: SelfTestReport) {
+        self.init(
+            type: report.type.rawValue, raisedBy: report.raiser.rawValue, vectors: report.vectors,
+            tested: report.tested, fired: report.fired, delivered: report.delivered, lost: report.lost,
+            spurious: report.spurious, lostVectors: report.lostVectors, spuriousVectors: report.spuriousVectors,
+            latencyP50: report.latencyP50, latencyP99: report.latencyP99, latencyMax: report.latencyMaximum,
+            notes: report.notes)
+    }
+}
+
+extension Wire.InterruptGroup {
+    init(_ group: InterruptGroupState) {
+        self.init(
+            type: group.type.rawValue, count: group.count, state: group.state,
+            vectors: group.vectors.map {
+                Wire.InterruptVector(
+                    index: $0.index, wired: $0.wired, masked: $0.masked, pending: $0.pending,
+                    hostInterrupt: $0.hostInterrupt, hostCount: $0.hostCount)
+            })
+    }
+}

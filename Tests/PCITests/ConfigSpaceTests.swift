@@ -1,0 +1,110 @@
+import PCI
+import TestSupport
+import Testing
+
+@Suite("Configuration space") struct ConfigSpaceTests {
+    @Test("A function's vectors are read from its capabilities") func vectors() {
+        var fake = FakeConfigSpace(pin: 1)
+        fake.add(id: 0x01)
+        fake.addMSI(encoding: 4)
+        fake.addMSIX(vectors: 2048)
+        let config = ConfigSpace(fake.bytes)
+        #expect(config.hasInterruptPin)
+        #expect(config.msiVectors == 16)
+        #expect(config.msixVectors == 2048)
+        #expect(config.headerType == 0)
+        #expect(config.capabilities.map(\.offset) == [0x40, 0x50, 0x60])
+    }
+
+    @Test(
+        "Multiple Message Capable counts in powers of two, and its reserved encodings are none",
+        arguments: zip(UInt8(0)...7, [1, 2, 4, 8, 16, 32, 0, 0]))
+    func msiEncodings(encoding: UInt8, vectors: Int) {
+        var fake = FakeConfigSpace()
+        fake.addMSI(encoding: encoding)
+        #expect(ConfigSpace(fake.bytes).msiVectors == vectors)
+    }
+
+    @Test(
+        "Only the pins A to D are interrupt pins",
+        arguments: [(0, false), (1, true), (4, true), (5, false), (255, false)] as [(UInt8, Bool)])
+    func pins(pin: UInt8, isPin: Bool) {
+        #expect(ConfigSpace(FakeConfigSpace(pin: pin).bytes).hasInterruptPin == isPin)
+    }
+
+    @Test("A bridge's header type is read without the multi-function bit") func headerType() {
+        #expect(ConfigSpace(FakeConfigSpace(headerType: 0x81).bytes).headerType == 1)
+    }
+
+    @Test("A capability list that comes back to itself ends") func loop() {
+        var fake = FakeConfigSpace()
+        fake.add(id: 0x01)
+        fake.addMSI(encoding: 0)
+        var bytes = fake.bytes
+        bytes[0x51] = 0x40
+        let config = ConfigSpace(bytes)
+        #expect(config.capabilities.count == 2)
+        #expect(config.msiVectors == 1)
+        #expect(config.msixVectors == 0)
+    }
+
+    @Test("A capability pointer's reserved bits are ignored, and one into the header ends the list") func pointers() {
+        var fake = FakeConfigSpace()
+        fake.addMSIX(vectors: 5)
+        var bytes = fake.bytes
+        bytes[0x34] = 0x43
+        bytes[0x41] = 0x3c
+        let config = ConfigSpace(bytes)
+        #expect(config.msixVectors == 5)
+        #expect(config.capabilities.count == 1)
+    }
+
+    @Test(
+        "What an unprivileged reader gets has a header and no capabilities", arguments: [0, 1, 7, 0x35, 64, 0x42, 0x43])
+    func truncated(length: Int) {
+        var fake = FakeConfigSpace()
+        fake.addMSIX(vectors: 5)
+        let config = ConfigSpace(Array(fake.bytes.prefix(length)))
+        #expect(config.msixVectors == 0)
+        #expect(config.msiVectors == 0)
+        #expect(config.hasInterruptPin == (length > 0x3d))
+        #expect(config.long(at: length) == nil)
+        #expect(config.word(at: -1) == nil)
+        #expect(config.byte(at: .max) == nil)
+        #expect(config.long(at: .max) == nil)
+    }
+
+    @Test("A function that does not answer has nothing") func allOnes() {
+        let config = ConfigSpace([UInt8](repeating: 0xff, count: 4096))
+        #expect(config.capabilities.isEmpty)
+        #expect(!config.hasInterruptPin)
+    }
+
+    @Test("No bytes lead out of bounds or to impossible counts") func hostileBytes() {
+        var random = SplitMix(seed: 1)
+        for _ in 0..<2000 {
+            var bytes = (0..<Int(random.next() % 300)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            if bytes.count > 6 { bytes[6] |= 0x10 }
+            let config = ConfigSpace(bytes)
+            #expect(config.capabilities.count <= 48)
+            #expect(config.capabilities.allSatisfy { $0.offset >= 0x40 && $0.offset <= 0xfc })
+            #expect([0, 1, 2, 4, 8, 16, 32].contains(config.msiVectors))
+            #expect((0...2048).contains(config.msixVectors))
+        }
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+        return value ^ (value >> 31)
+    }
+}
