@@ -1,5 +1,5 @@
 internal import CPCI
-internal import Synchronization
+internal import LinuxSystem
 
 /// What libpci could not do, in its own words.
 public struct PCILibraryError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -11,7 +11,7 @@ public struct PCILibraryError: Error, Hashable, Sendable, CustomStringConvertibl
 ///
 /// Its calls share one lock; libpci keeps its state in the access, and its way back from an error is process-wide.
 public final class PCILibrary: Sendable {
-    private static let lock = Mutex(())
+    private static let lock = Lock(())
     private let path: String
 
     /// Uses the PCI bus below `sysfs`, such as `/sys`.
