@@ -92,7 +92,9 @@ let package = Package(
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",
-            dependencies: ["CLinux", "InterruptSources", "LinuxSystem", "PCI", "TestSupport", "VFIO", "VFIOInterrupts"]),
+            dependencies: [
+                "CLinux", "InterruptSources", "LinuxSystem", "PCI", "TestSupport", "VFIO", "VFIOInterrupts", system,
+            ]),
         .testTarget(
             name: "KVMTests",
             dependencies: ["CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "TestSupport"]),

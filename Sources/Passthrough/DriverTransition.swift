@@ -156,7 +156,7 @@ struct DriverTransition: Sendable {
                 sysfs.containsDriver(wanted)
                 ? "\(wanted) did not take the device; the kernel's log says why (journalctl -k). Then Restore again."
                 : "The driver is not loaded. Load it (modprobe \(wanted)), then Restore again."
-            throw refusal("probe", failure ?? nobodyCame, hint: hint)
+            throw refusal(record.step, failure ?? nobodyCame, hint: hint)
         }
     }
 

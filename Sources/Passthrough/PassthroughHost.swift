@@ -114,6 +114,9 @@ public actor PassthroughHost {
         throw .busy(address, operation: state.name, step: state.step)
     }
 
+    /// Whether no operation runs on a device.
+    func isIdle(_ address: PCIAddress) -> Bool { running[address] == nil }
+
     /// Waits until the last operation of a device has ended.
     func settled(_ address: PCIAddress) async {
         while let end = running[address]?.end { _ = await end.value() }

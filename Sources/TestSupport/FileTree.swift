@@ -28,8 +28,10 @@ struct FileTree: Sendable {
         guard unsafe symlink(target, path(name)) == 0 else { fatalError("cannot link \(name)") }
     }
 
+    /// Removes a file, a link or an empty directory, or nothing.
     func remove(_ name: String) {
-        orStop("remove \(name)") { () throws(KernelError) in try removeFile(path(name)) }
+        // SAFETY: the path is a NUL-terminated copy, alive for the call.
+        _ = unsafe Glibc.remove(path(name))
     }
 
     func makeDirectories(_ name: String) {

@@ -11,8 +11,20 @@ def faulty(fault, address=E1000E, vectors=4):
     """The MSI-X loopback report of a self-test with `fault`; the command line's verdict is checked on the way."""
     bind(address, **({"consent": ["network-address"]} if address == E1000E else {}))
     reports, passed = self_test(address, type="msix", vectors=vectors, count=3, fault=fault)
-    command = vfioctl("selftest", address, "--type", "msix", "--vectors", str(vectors), "--count", "3", "--fault", fault,
-                      "--json", check=False)
+    command = vfioctl(
+        "selftest",
+        address,
+        "--type",
+        "msix",
+        "--vectors",
+        str(vectors),
+        "--count",
+        "3",
+        "--fault",
+        fault,
+        "--json",
+        check=False,
+    )
     restore(address)
     expect(not passed, f"{fault} was not noticed")
     expect(command.returncode != 0, f"vfioctl selftest --fault {fault} ended with 0")

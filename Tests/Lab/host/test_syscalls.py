@@ -16,7 +16,9 @@ LINE = re.compile(r"^(\d+) +(\w+)\(")
 def trace(count):
     """System calls per thread, of vfiod and all its children, during one self-test with `count` interrupts by edu."""
     log = f"/run/strace.{count}"
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-o", log, "-p", str(service_pid())], stderr=subprocess.PIPE, text=True)
+    strace = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", log, "-p", str(service_pid())], stderr=subprocess.PIPE, text=True
+    )
     cleanup(strace.kill)
     time.sleep(2)  # All threads attached; strace says so only on a terminal.
     try:
@@ -52,9 +54,14 @@ def do_not_grow_with_interrupts():
     restore(EDU)
     print(f"  1,000 interrupts: {small.total()} calls beside the raising thread's; 10,000: {large.total()}", flush=True)
     for count, raising in ((1_000, small_raising), (10_000, large_raising)):
-        expect(len(raising) <= 1, f"{len(raising)} threads work per interrupt at {count}: "
-               + "; ".join(str(dict(counter)) for counter in raising.values()))
+        expect(
+            len(raising) <= 1,
+            f"{len(raising)} threads work per interrupt at {count}: "
+            + "; ".join(str(dict(counter)) for counter in raising.values()),
+        )
     # Timers and the strace itself make a few calls come and go; 9,000 more interrupts would make thousands.
     if large.total() > small.total() + 500:
         grown = large - small
-        raise Failure(f"{small.total()} calls for 1,000 interrupts, {large.total()} for 10,000: {dict(grown.most_common(5))}")
+        raise Failure(
+            f"{small.total()} calls for 1,000 interrupts, {large.total()} for 10,000: {dict(grown.most_common(5))}"
+        )

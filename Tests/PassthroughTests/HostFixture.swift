@@ -1,0 +1,81 @@
+import LinuxSystem
+import Logging
+import PCI
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Passthrough
+
+/// A fake host with an e1000e and what is needed to take it, and a passthrough host over it.
+struct HostFixture {
+    let fake: FakeHost
+    let clock = ManualClock()
+    let host: PassthroughHost
+    let nic: PCIAddress
+    let lines = Lines()
+
+    /// Progress as it was said.
+    final class Lines: Sendable {
+        private let said = Mutex<[String]>([])
+        var all: [String] { said.withLock { $0 } }
+        func add(_ line: String) { said.withLock { $0.append(line) } }
+    }
+
+    init(_ existing: FakeHost? = nil, addresses: [InterfaceAddress] = []) throws {
+        nic = try #require(PCIAddress("0000:00:11.0"))
+        if let existing {
+            fake = existing
+        } else {
+            fake = try FakeHost()
+            fake.addDriver("e1000e", matching: [nic])
+            fake.addFunction(nic, driver: "e1000e", iommuGroup: 3)
+        }
+        host = try PassthroughHost(
+            PassthroughHost.Configuration(
+                root: HostRoot(path: fake.root), stateDirectory: fake.stateDirectory, stepDeadline: .seconds(10),
+                watchInterval: .seconds(1), retryInterval: .seconds(5)),
+            writer: fake, clock: clock, interfaceAddresses: { addresses },
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    var progress: ProgressReport { { [lines] in lines.add($0) } }
+
+    func bind(_ address: PCIAddress? = nil, consent: Set<BlockerCode> = [], dryRun: Bool = false) async throws -> Plan {
+        try await host.bind(address ?? nic, consent: consent, dryRun: dryRun, progress: progress)
+    }
+
+    func restore(_ address: PCIAddress? = nil, dryRun: Bool = false) async throws -> Plan {
+        try await host.restore(address ?? nic, dryRun: dryRun, progress: progress)
+    }
+
+    func state(_ address: PCIAddress? = nil) async throws -> DeviceState? {
+        try await host.list().first { $0.address == address ?? nic }?.state
+    }
+
+    var recordPath: String { "/var/lib/vfiod/\(nic).json" }
+    var hasRecord: Bool { fake.content(recordPath) != nil }
+
+    /// Moves the clock until the condition holds.
+    func advance(until condition: () async -> Bool) async {
+        while await !condition() {
+            clock.advance(by: .seconds(10))
+            await Task.yield()
+        }
+    }
+
+    /// Blocks nobody and moves nothing.
+    func wait(until condition: () async -> Bool) async {
+        while await !condition() { await Task.yield() }
+    }
+}
+
+/// The one error a call threw.
+func failure<Value>(of body: () async throws -> Value) async -> PassthroughError? {
+    do {
+        _ = try await body()
+        return nil
+    } catch {
+        return error as? PassthroughError
+    }
+}
