@@ -116,9 +116,12 @@ let package = Package(
         .testTarget(
             name: "VfiodDaemonTests",
             dependencies: [
-                "LinuxSystem", "PCI", "Passthrough", "TestSupport", "Varlink", "VfiodAPI", "VfiodDaemon", logging,
+                "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "TestSupport", "Varlink",
+                "VfiodAPI", "VfiodDaemon", lifecycle, logging, system,
             ]),
-        .testTarget(name: "VfioctlCommandsTests", dependencies: ["VfiodAPI", "VfioctlCommands", arguments]),
+        .testTarget(
+            name: "VfioctlCommandsTests",
+            dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", "VfioctlCommands", arguments, system]),
     ]
 )
 
