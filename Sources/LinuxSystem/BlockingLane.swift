@@ -1,6 +1,5 @@
 internal import CLinux
 internal import Glibc
-internal import Synchronization
 internal import SystemPackage
 
 /// One thread for calls that may block, run one after the other in the order of `run`.
@@ -52,7 +51,7 @@ public final class BlockingLane: Sendable {
             var isEnding = false
         }
 
-        private let state = Mutex(State())
+        private let state = Lock(State())
         private let wake: EventFD
 
         init(wake: EventFD) {

@@ -1,6 +1,5 @@
 internal import CLinux
 internal import Glibc
-internal import Synchronization
 internal import SystemPackage
 
 /// A process that we started, and its pidfd.
@@ -19,7 +18,7 @@ public final class ChildProcess: Sendable {
     /// The process id; ours until the process was waited for.
     public let processID: Int32
     private let pidfd: OwnedDescriptor
-    private let ended = Mutex<Exit?>(nil)
+    private let ended = Lock<Exit?>(nil)
 
     /// Starts `executable`, an absolute path, with `arguments` after its name. `descriptors`, at most 16, become 3, 4,
     /// and so on; they stay open here. Throws the errno of posix_spawn(3), such as ENOENT.

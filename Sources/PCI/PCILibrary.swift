@@ -1,5 +1,5 @@
 internal import CPCI
-internal import Synchronization
+internal import LinuxSystem
 
 /// What libpci could not do, in its own words.
 public struct PCILibraryError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -11,7 +11,13 @@ public struct PCILibraryError: Error, Hashable, Sendable, CustomStringConvertibl
 ///
 /// Its calls share one lock; libpci keeps its state in the access, and its way back from an error is process-wide.
 public final class PCILibrary: Sendable {
-    private static let lock = Mutex(())
+    /// What outlives a call.
+    @safe private struct Shared {
+        /// The access that has pci.ids loaded: reading it takes longer than all that is asked of it.
+        var names: UnsafeMutablePointer<pci_access>?
+    }
+
+    private static let shared = Lock(Shared())
     private let path: String
 
     /// Uses the PCI bus below `sysfs`, such as `/sys`.
@@ -37,35 +43,46 @@ public final class PCILibrary: Sendable {
         }
     }
 
-    /// The names of many functions at once, as opening pci.ids costs more than all look-ups. Ids that pci.ids does not
-    /// know are named by their numbers.
-    public func names(of functions: [PCIFunction]) throws(PCILibraryError) -> [PCINames] {
-        try unsafe access { access throws(PCILibraryError) in
-            var names: [PCINames] = []
-            for function in functions {
-                let device = try unsafe PCILibrary.name(
-                    access, PCI_LOOKUP_VENDOR.rawValue | PCI_LOOKUP_DEVICE.rawValue, function.vendorID,
-                    function.deviceID)
-                let kind = try unsafe PCILibrary.name(
-                    access, PCI_LOOKUP_CLASS.rawValue, UInt16(truncatingIfNeeded: function.classCode >> 8), 0)
-                names.append(PCINames(device: device, kind: kind))
+    /// What functions are called. Ids that pci.ids does not know are named by their numbers. The file is read once in
+    /// the process' life.
+    public static func names(of functions: [PCIFunction]) throws(PCILibraryError) -> [PCINames] {
+        let result: Result<[PCINames], PCILibraryError> = shared.withLock { shared in
+            do throws(PCILibraryError) {
+                let access =
+                    if let loaded = unsafe shared.names { unsafe loaded } else { try unsafe open("/sys/bus/pci") }
+                // Abandoned if a look-up fails.
+                unsafe shared.names = nil
+                let names = try unsafe names(of: functions, access)
+                unsafe shared.names = access
+                return .success(names)
+            } catch {
+                return .failure(error)
             }
-            return names
         }
+        return try result.get()
+    }
+
+    private static func names(
+        of functions: [PCIFunction], _ access: UnsafeMutablePointer<pci_access>
+    ) throws(PCILibraryError) -> [PCINames] {
+        var names: [PCINames] = []
+        for function in functions {
+            let device = try unsafe PCILibrary.name(
+                access, PCI_LOOKUP_VENDOR.rawValue | PCI_LOOKUP_DEVICE.rawValue, function.vendorID,
+                function.deviceID)
+            let kind = try unsafe PCILibrary.name(
+                access, PCI_LOOKUP_CLASS.rawValue, UInt16(truncatingIfNeeded: function.classCode >> 8), 0)
+            names.append(PCINames(device: device, kind: kind))
+        }
+        return names
     }
 
     private func access<Value>(
         _ body: (UnsafeMutablePointer<pci_access>) throws(PCILibraryError) -> Value
     ) throws(PCILibraryError) -> Value {
-        let result: Result<Value, PCILibraryError> = PCILibrary.lock.withLock { _ in
-            var bytes = path.utf8CString
-            // SAFETY: libpci keeps a copy of the path. After an error the access is abandoned, as its state is unknown.
-            let opened = unsafe bytes.withUnsafeMutableBufferPointer { buffer -> UnsafeMutablePointer<pci_access>? in
-                guard let start = buffer.baseAddress else { return nil }
-                return unsafe cpci_open(start)
-            }
-            guard let access = unsafe opened else { return .failure(PCILibrary.lastError()) }
+        let result: Result<Value, PCILibraryError> = PCILibrary.shared.withLock { _ in
             do throws(PCILibraryError) {
+                let access = try unsafe PCILibrary.open(path)
                 let value = try unsafe body(access)
                 unsafe pci_cleanup(access)
                 return .success(value)
@@ -74,6 +91,17 @@ public final class PCILibrary: Sendable {
             }
         }
         return try result.get()
+    }
+
+    private static func open(_ path: String) throws(PCILibraryError) -> UnsafeMutablePointer<pci_access> {
+        var bytes = path.utf8CString
+        // SAFETY: libpci keeps a copy of the path. After an error the access is abandoned, as its state is unknown.
+        let access = unsafe bytes.withUnsafeMutableBufferPointer { buffer -> UnsafeMutablePointer<pci_access>? in
+            guard let start = buffer.baseAddress else { return nil }
+            return unsafe cpci_open(start)
+        }
+        guard let access = unsafe access else { throw lastError() }
+        return unsafe access
     }
 
     private static func name(

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import LinuxSystem
 
 /// A value that comes once, and may be waited for by many, each as long as it likes.
 final class Eventual<Value: Sendable>: Sendable {
@@ -13,7 +13,7 @@ final class Eventual<Value: Sendable>: Sendable {
         var nextID = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     /// Wakes all who wait. Only the first value counts.
     func resolve(_ value: Value) {

@@ -19,9 +19,8 @@ struct Inventory: Sendable {
     private var sysfs: Sysfs { root.sysfs }
 
     func list(_ knowledge: [PCIAddress: Knowledge]) -> [DeviceSummary] {
-        let library = PCILibrary(sysfs: sysfs.root)
-        let functions = addresses(library).compactMap { sysfs.function($0) }
-        let names = names(functions, library)
+        let functions = addresses().compactMap { sysfs.function($0) }
+        let names = names(functions)
         return zip(functions, names).map { summary($0, $1, knowledge[$0.address] ?? Knowledge()) }
     }
 
@@ -29,7 +28,7 @@ struct Inventory: Sendable {
         _ address: PCIAddress, _ knowledge: Knowledge, driverOverride: String?
     ) throws(PassthroughError) -> DeviceDetails {
         let function = try function(address)
-        let names = names([function], PCILibrary(sysfs: sysfs.root))
+        let names = names([function])
         let group = sysfs.iommuGroup(of: address)
         let members = group.map { sysfs.members(ofIOMMUGroup: $0) } ?? []
         let total = sysfs.totalVirtualFunctions(of: address)
@@ -81,9 +80,9 @@ struct Inventory: Sendable {
         return function
     }
 
-    private func addresses(_ library: PCILibrary) -> [PCIAddress] {
+    private func addresses() -> [PCIAddress] {
         do throws(PCILibraryError) {
-            return try library.addresses()
+            return try PCILibrary(sysfs: sysfs.root).addresses()
         } catch {
             // It gives up on the whole bus for one entry that it does not understand.
             logger.warning("libpci cannot scan the bus: \(error)")
@@ -91,9 +90,9 @@ struct Inventory: Sendable {
         }
     }
 
-    private func names(_ functions: [PCIFunction], _ library: PCILibrary) -> [PCINames] {
+    private func names(_ functions: [PCIFunction]) -> [PCINames] {
         do throws(PCILibraryError) {
-            return try library.names(of: functions)
+            return try PCILibrary.names(of: functions)
         } catch {
             logger.warning("pci.ids cannot be used: \(error)")
             return functions.map { PCINames(numbersOf: $0) }

@@ -1,6 +1,6 @@
 public import InterruptSources
+internal import LinuxSystem
 public import PCI
-internal import Synchronization
 
 /// The interrupt source groups that vfiod itself has live, and who can tell their state: a running self-test, later a
 /// lease.
@@ -13,7 +13,7 @@ public final class LiveGroups: Sendable {
         let type: InterruptType
     }
 
-    private let reports = Mutex<[Key: Report]>([:])
+    private let reports = Lock<[Key: Report]>([:])
 
     /// Creates an empty registry.
     public init() {}

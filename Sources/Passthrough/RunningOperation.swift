@@ -1,6 +1,5 @@
 internal import LinuxSystem
 internal import PCI
-internal import Synchronization
 
 /// An operation on a device from its start to its end, and where it is.
 final class RunningOperation: Sendable {
@@ -14,11 +13,11 @@ final class RunningOperation: Sendable {
 
     /// bind, restore or selftest.
     let name: String
-    private let state: Mutex<State>
+    private let state: Lock<State>
 
     init(_ name: String, step: String, progress: ProgressReport?) {
         self.name = name
-        state = Mutex(State(step: step, since: epochSeconds(), progress: progress))
+        state = Lock(State(step: step, since: epochSeconds(), progress: progress))
     }
 
     /// Enters a step and says so.

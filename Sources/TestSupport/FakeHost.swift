@@ -1,6 +1,5 @@
 public import LinuxSystem
 public import PCI
-internal import Synchronization
 public import SystemPackage
 
 /// A host made of files: its sysfs and procfs as far as vfiod reads them, and its kernel's behaviour on writes.
@@ -31,7 +30,7 @@ public final class FakeHost: SysfsWriting {
     public let root: String
     let tree: FileTree
     private let directory: TemporaryDirectory
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     /// Makes a host without devices, with vfio-pci loaded.
     public init() throws(KernelError) {

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import LinuxSystem
 
 /// A clock that stands until a test moves it.
 public final class ManualClock: Clock {
@@ -21,7 +21,7 @@ public final class ManualClock: Clock {
         var cancelled: Set<Int> = []
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     /// Creates a clock at zero.
     public init() {}

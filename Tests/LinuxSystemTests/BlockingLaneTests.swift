@@ -1,5 +1,4 @@
 import LinuxSystem
-import Synchronization
 import Testing
 
 @Suite("Blocking lane") struct BlockingLaneTests {
@@ -16,7 +15,7 @@ import Testing
 
     /// How many jobs run now, and the most that ever did.
     private final class Gauge: Sendable {
-        private let counts = Mutex((now: 0, most: 0))
+        private let counts = Lock((now: 0, most: 0))
 
         var most: Int { counts.withLock { $0.most } }
 

@@ -112,7 +112,7 @@ import Testing
         let unknown = PCIFunction(
             address: known.address, vendorID: 0xfff0, deviceID: 0xfff1, classCode: 0xf7f8f9, revision: 0,
             subsystemVendorID: 0, subsystemDeviceID: 0)
-        let names = try library.names(of: [known, unknown])
+        let names = try PCILibrary.names(of: [known, unknown])
         #expect(names.count == 2)
         #expect(!names[0].device.isEmpty)
         #expect(!names[0].kind.isEmpty)

@@ -1,7 +1,6 @@
 import LinuxSystem
 import Logging
 import PCI
-import Synchronization
 import TestSupport
 import Testing
 
@@ -17,7 +16,7 @@ struct HostFixture {
 
     /// Progress as it was said.
     final class Lines: Sendable {
-        private let said = Mutex<[String]>([])
+        private let said = Lock<[String]>([])
         var all: [String] { said.withLock { $0 } }
         func add(_ line: String) { said.withLock { $0.append(line) } }
     }
@@ -60,13 +59,13 @@ struct HostFixture {
     func advance(until condition: () async -> Bool) async {
         while await !condition() {
             clock.advance(by: .seconds(10))
-            await Task.yield()
+            try? await Task.sleep(for: .milliseconds(1))
         }
     }
 
-    /// Blocks nobody and moves nothing.
+    /// Looks again and again, leaving the processor to what it waits for.
     func wait(until condition: () async -> Bool) async {
-        while await !condition() { await Task.yield() }
+        while await !condition() { try? await Task.sleep(for: .milliseconds(1)) }
     }
 }
 

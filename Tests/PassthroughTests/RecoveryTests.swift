@@ -1,6 +1,5 @@
 import LinuxSystem
 import PCI
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -10,7 +9,7 @@ import Testing
 @Suite("Recovery") struct RecoveryTests {
     /// What the host was like after each write of an operation: what a vfiod killed there leaves behind.
     private final class Crashes: Sendable {
-        private let copies = Mutex<[FakeHost]>([])
+        private let copies = Lock<[FakeHost]>([])
         var all: [FakeHost] { copies.withLock { $0 } }
 
         func add(_ copy: FakeHost?) {
