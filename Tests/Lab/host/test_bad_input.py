@@ -74,12 +74,19 @@ def malformed_json():
         b'"io.vfiod.List"',
         b"42",
         b"\xff\xfe{}",
-        b'{"method":"io.vfiod.List",}',
         b"{" * 100_000,
         b"[" * 100_000,
     ):
         reply = raw(text + b"\0")
         expect(reply and "." in reply.get("error", ""), f"{text[:30]!r}: {reply}")
+
+
+@test()
+def trailing_comma():
+    """Not JSON either (RFC 8259), though some parsers take it."""
+    unharmed()
+    reply = raw(b'{"method":"io.vfiod.List",}\0')
+    expect("." in reply.get("error", ""), "the call was carried out")
 
 
 @test()
