@@ -92,7 +92,9 @@ let package = Package(
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",
-            dependencies: ["CLinux", "InterruptSources", "LinuxSystem", "PCI", "TestSupport", "VFIO", "VFIOInterrupts"]),
+            dependencies: [
+                "CLinux", "InterruptSources", "LinuxSystem", "PCI", "TestSupport", "VFIO", "VFIOInterrupts", system,
+            ]),
         .testTarget(
             name: "KVMTests",
             dependencies: ["CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "TestSupport"]),
@@ -114,9 +116,12 @@ let package = Package(
         .testTarget(
             name: "VfiodDaemonTests",
             dependencies: [
-                "LinuxSystem", "PCI", "Passthrough", "TestSupport", "Varlink", "VfiodAPI", "VfiodDaemon", logging,
+                "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "TestSupport", "Varlink",
+                "VfiodAPI", "VfiodDaemon", lifecycle, logging, system,
             ]),
-        .testTarget(name: "VfioctlCommandsTests", dependencies: ["VfiodAPI", "VfioctlCommands", arguments]),
+        .testTarget(
+            name: "VfioctlCommandsTests",
+            dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", "VfioctlCommands", arguments, system]),
     ]
 )
 

@@ -30,7 +30,8 @@ public final class VFIOInterrupts: Sendable {
             throw .invalidCount(type, count)
         }
         return VFIOInterruptSource(
-            self, type: type, index: index, count: count, growsWhileEnabled: info.isResizable)
+            self, type: type, index: index, count: count,
+            growsWhileEnabled: type == .msix && info.isResizable)
     }
 }
 

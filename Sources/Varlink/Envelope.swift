@@ -59,6 +59,11 @@ struct CallEnvelope: Codable, Hashable {
 
     /// Reads the envelope of a message. Throws ``Malformed``.
     static func read(_ message: [UInt8]) throws(Malformed) -> CallEnvelope {
+        do throws(JSONSyntax.Violation) {
+            try JSONSyntax.check(message)
+        } catch {
+            throw Malformed(reason: "the message is no JSON object: \(error.reason)")
+        }
         do {
             return try JSONDecoder().decode(CallEnvelope.self, from: Data(message))
         } catch let malformed as Malformed {
@@ -106,13 +111,13 @@ struct CallParameters<Parameters: VarlinkParameters>: Decodable {
         } catch let unknown as Unknown {
             throw .invalidParameter(unknown.name)
         } catch let error as DecodingError {
-            throw .invalidParameter(fieldName(error))
+            throw .invalidParameter(fieldName(error) ?? unreadableNumber(message) ?? "parameters")
         } catch {
             throw .invalidParameter("parameters")
         }
     }
 
-    private static func fieldName(_ error: DecodingError) -> String {
+    private static func fieldName(_ error: DecodingError) -> String? {
         let path: [any CodingKey] =
             switch error {
             case .keyNotFound(let key, let context): context.codingPath + [key]
@@ -120,7 +125,39 @@ struct CallParameters<Parameters: VarlinkParameters>: Decodable {
                 context.codingPath
             @unknown default: []
             }
-        return path.first { $0.stringValue != "parameters" }?.stringValue ?? "parameters"
+        return path.first { $0.stringValue != "parameters" }?.stringValue
+    }
+
+    /// The decoder does not say where a number stands that does not fit: the first field with one is looked for.
+    private static func unreadableNumber(_ message: [UInt8]) -> String? {
+        let search = try? JSONDecoder().decode(NumberSearch.self, from: Data(message))
+        return Parameters.fields.first { search?.unreadable.contains($0) == true }
+    }
+}
+
+/// The names of the parameters in which a number is no 64-bit integer.
+private struct NumberSearch: Decodable {
+    var unreadable: Set<String> = []
+
+    private struct Value: Decodable {
+        init(from decoder: any Decoder) throws {
+            if var list = try? decoder.unkeyedContainer() {
+                while !list.isAtEnd { _ = try list.decode(Value.self) }
+            } else if let object = try? decoder.container(keyedBy: AnyKey.self) {
+                for key in object.allKeys { _ = try object.decode(Value.self, forKey: key) }
+            } else {
+                let value = try decoder.singleValueContainer()
+                if value.decodeNil() || (try? value.decode(Bool.self)) != nil { return }
+                if (try? value.decode(String.self)) == nil { _ = try value.decode(Int.self) }
+            }
+        }
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try Varlink.parameters(decoder.container(keyedBy: AnyKey.self))
+        for key in container.allKeys where (try? container.decode(Value.self, forKey: key)) == nil {
+            unreadable.insert(key.stringValue)
+        }
     }
 }
 

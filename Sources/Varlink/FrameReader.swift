@@ -19,7 +19,7 @@ public enum FrameViolation: Hashable, Sendable, CustomStringConvertible {
 
 /// Cuts a stream of bytes into messages, without any I/O.
 ///
-/// A message ends with a NUL byte. For people at a shell, the first message of a connection may end with a newline
+/// A message ends with a NUL byte; white space around it does not belong to it. For people at a shell, the first message of a connection may end with a newline
 /// instead: at depth 0, outside a string, not followed by NUL. The connection then speaks lines. Messages of nothing
 /// but white space are left out. After a violation nothing more is reported, but the end of the bad message is still
 /// looked for.
@@ -126,13 +126,14 @@ public struct FrameReader: Sendable {
             isEscaped = false
             isBetweenMessages = true
         }
-        return isBetweenMessages || isViolated ? nil : .message(message)
+        if isBetweenMessages || isViolated { return nil }
+        while let last = message.last, FrameReader.isBlank(last) { message.removeLast() }
+        return .message(message)
     }
 
     private mutating func take(_ byte: UInt8) -> FrameViolation? {
-        let isBlank = byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d
         // White space between messages is not kept, so that no amount of it is too long.
-        if isBetweenMessages && isBlank { return nil }
+        if isBetweenMessages && FrameReader.isBlank(byte) { return nil }
         isBetweenMessages = false
         if isEscaped {
             isEscaped = false
@@ -152,6 +153,10 @@ public struct FrameReader: Sendable {
         guard depth <= depthLimit else { return violate(.tooDeep(limit: depthLimit)) }
         message.append(byte)
         return nil
+    }
+
+    private static func isBlank(_ byte: UInt8) -> Bool {
+        byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d
     }
 
     private mutating func violate(_ violation: FrameViolation) -> FrameViolation {

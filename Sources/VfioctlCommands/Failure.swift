@@ -58,7 +58,8 @@ struct Failure {
     }
 
     private static func text(_ error: Wire.Refused) -> String {
-        let heading = "\(error.operation) of \(error.device) was refused."
-        return heading + "\n" + planText(Wire.Plan(steps: [], blockers: error.blockers))
+        // The caller ends the line.
+        let blockers = planText(Wire.Plan(steps: [], blockers: error.blockers)).dropLast()
+        return "\(error.operation) of \(error.device) was refused.\n\(blockers)"
     }
 }

@@ -18,7 +18,7 @@ public enum VfiodInterface {
 }
 
 /// A method of io.vfiod.
-public protocol VfiodMethod {
+public protocol VfiodMethod: SendableMetatype {
     /// What a call carries.
     associatedtype Parameters: VarlinkParameters
     /// What a reply carries.

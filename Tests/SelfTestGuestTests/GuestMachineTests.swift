@@ -40,6 +40,7 @@ struct GuestMachineTests {
             bench.counters.acknowledge(round)
             #expect(eventually { resample.isSignalled })
             #expect(resample.drain() == 1)
+            #expect(eventually { bench.counters.completed() == round })
         }
         #expect(bench.counts == [50])
         #expect(bench.counters.strays() == 0)
@@ -84,10 +85,10 @@ struct GuestMachineTests {
         await bench.machine.stop()
     }
 
-    @Test("numbers come back: a window can be connected and disconnected many times")
+    @Test("a window of all slots of a virtual CPU can be connected again and again")
     func manyWindows() async throws {
         let bench = try GuestBench(slots: 220)
-        for round in 1...25 as ClosedRange<UInt32> {
+        for round in 1...3 as ClosedRange<UInt32> {
             try bench.machine.connect(first: 0, bench.notifiers)
             #expect(try bench.raise(219))
             #expect(bench.counts[219] == round)

@@ -60,10 +60,7 @@ static const unsigned long CLINUX_KVM_SET_GSI_ROUTING = KVM_SET_GSI_ROUTING;
 static const unsigned long CLINUX_KVM_IRQFD = KVM_IRQFD;
 static const unsigned long CLINUX_KVM_SIGNAL_MSI = KVM_SIGNAL_MSI;
 static const unsigned long CLINUX_KVM_ENABLE_CAP = KVM_ENABLE_CAP;
-static const unsigned long CLINUX_KVM_SET_TSS_ADDR = KVM_SET_TSS_ADDR;
-static const unsigned long CLINUX_KVM_SET_IDENTITY_MAP_ADDR = KVM_SET_IDENTITY_MAP_ADDR;
 static const unsigned long CLINUX_KVM_RUN = KVM_RUN;
-static const unsigned long CLINUX_KVM_GET_REGS = KVM_GET_REGS;
 static const unsigned long CLINUX_KVM_SET_REGS = KVM_SET_REGS;
 static const unsigned long CLINUX_KVM_GET_SREGS = KVM_GET_SREGS;
 static const unsigned long CLINUX_KVM_SET_SREGS = KVM_SET_SREGS;
@@ -73,7 +70,6 @@ static const unsigned long CLINUX_KVM_SET_CPUID2 = KVM_SET_CPUID2;
 static const unsigned long CLINUX_KVM_GET_LAPIC = KVM_GET_LAPIC;
 static const unsigned long CLINUX_KVM_SET_LAPIC = KVM_SET_LAPIC;
 static const unsigned long CLINUX_KVM_SET_MP_STATE = KVM_SET_MP_STATE;
-static const unsigned long CLINUX_KVM_CREATE_DEVICE = KVM_CREATE_DEVICE;
 
 _Static_assert(VFIO_DEVICE_SET_IRQS == 0x3b6e, "VFIO requests are 0x3b64 + n");
 _Static_assert(sizeof(struct vfio_group_status) == 8, "vfio_group_status");

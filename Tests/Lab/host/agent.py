@@ -31,8 +31,13 @@ import time
 
 PORT = "/dev/virtio-ports/lab"
 INSTALL = ["/bin/sh", "/run/payload/lab/install"]
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
-               "TERM": os.environ.get("TERM", "linux"), "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TERM": os.environ.get("TERM", "linux"),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 class Command:
@@ -45,15 +50,28 @@ class Command:
             master, slave = os.openpty()
             set_size(master, *tty)
             self.process = subprocess.Popen(
-                message["argv"], stdin=slave, stdout=slave, stderr=slave, cwd="/root", env=env, start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                message["argv"],
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                cwd="/root",
+                env=env,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )
             os.close(slave)
             self.input = master
             self.streams[master] = "out"
         else:
             self.process = subprocess.Popen(
-                message["argv"], stdin=subprocess.PIPE if message.get("stdin") else subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/root", env=env, start_new_session=True)
+                message["argv"],
+                stdin=subprocess.PIPE if message.get("stdin") else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/root",
+                env=env,
+                start_new_session=True,
+            )
             self.input = self.process.stdin.fileno() if self.process.stdin else None
             self.streams = {self.process.stdout.fileno(): "out", self.process.stderr.fileno(): "err"}
         for descriptor in self.streams:
@@ -86,7 +104,7 @@ class Agent:
         data = json.dumps(message).encode() + b"\n"
         try:
             while data:
-                data = data[os.write(self.port, data):]
+                data = data[os.write(self.port, data) :]
         except OSError:
             pass  # Nobody is connected: there is nobody to tell.
 
@@ -187,8 +205,9 @@ class Agent:
 
     def install(self):
         self.set_stage("installing")
-        result = subprocess.run(INSTALL, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                env=ENVIRONMENT)
+        result = subprocess.run(
+            INSTALL, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT
+        )
         self.set_stage("ready" if result.returncode == 0 else "failed", result.stdout.decode(errors="replace"))
 
     # The loop

@@ -4,6 +4,8 @@ import json
 import socket
 import subprocess
 
+from harness import Failure
+
 SOCKET = "/run/vfiod/io.vfiod"
 
 
@@ -68,7 +70,6 @@ def call(method, **parameters):
 
 def error_of(method, **parameters):
     """The error that a call gets; a call that succeeds is a failure here."""
-    from harness import Failure
     try:
         reply = call(method, **parameters)
     except CallError as error:
@@ -97,7 +98,6 @@ def self_test(address, **parameters):
 def vfioctl(*arguments, check=True):
     result = subprocess.run(["vfioctl", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if check and result.returncode != 0:
-        from harness import Failure
         raise Failure(f"vfioctl {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
     return result
 

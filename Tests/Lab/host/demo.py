@@ -32,7 +32,9 @@ def vfioctl(*arguments, show=False):
         if show:
             print("   │ " + line.rstrip(), flush=True)
     if process.wait() != 0:
-        raise Failure(f"vfioctl {' '.join(arguments)} ended with {process.returncode}" + ("" if show else ": " + "".join(lines)))
+        raise Failure(
+            f"vfioctl {' '.join(arguments)} ended with {process.returncode}" + ("" if show else ": " + "".join(lines))
+        )
     return "".join(lines)
 
 

@@ -131,6 +131,7 @@ def undo():
 
 def _give_back():
     from client import give_back_all
+
     left = give_back_all()
     if left:
         raise Failure("left bound: " + ", ".join(left))

@@ -29,8 +29,9 @@ class Holder:
     """The device in the hands of another process, until `release`."""
 
     def __init__(self, address):
-        self.process = subprocess.Popen([sys.executable, "-B", __file__, address], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         line = self.process.stdout.readline().strip()
         if line != "holding":
             self.release()

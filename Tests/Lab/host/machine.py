@@ -4,6 +4,9 @@ import os
 import pathlib
 import re
 import subprocess
+import time
+
+from harness import cleanup, wait_until
 
 # The outer side's device table, vfiodlab/devices.py, by the same names.
 EDU = "0000:00:10.0"
@@ -68,7 +71,7 @@ def run(*argv, timeout=60, **options):
 
 
 def shell(command, timeout=60):
-    return run("sh", "-c", command, timeout=timeout)
+    return run("bash", "-c", command, timeout=timeout)
 
 
 def service_pid(unit="vfiod.service"):
@@ -83,14 +86,18 @@ def resident_kib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", read(f"/proc/{pid}/status").decode()).group(1))
 
 
-def ping(gateway="10.0.2.2", seconds=20):
-    """Whether the gateway behind the e1000e answers, within the time a link takes to come up."""
-    return run("ping", "-c", "1", "-w", str(seconds), gateway, timeout=seconds + 10).returncode == 0
+def ping(gateway="10.0.2.2", seconds=30):
+    """Whether the gateway behind the e1000e answers, within the time that a link and its address take to come up."""
+    end = time.monotonic() + seconds
+    while run("ping", "-c", "1", "-W", "2", gateway).returncode != 0:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def first_virtual_function():
     """Makes one igb virtual function; returns its address once its driver has it."""
-    from harness import cleanup, wait_until
     write(PCI / IGB / "sriov_numvfs", "1")
     cleanup(write, PCI / IGB / "sriov_numvfs", "0")
     address = os.path.basename(os.readlink(PCI / IGB / "virtfn0"))

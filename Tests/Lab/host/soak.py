@@ -12,8 +12,12 @@ from harness import undo, expect, expect_equal
 
 def figures():
     pid = machine.service_pid()
-    return {"process": pid, "descriptors": machine.descriptors(pid), "threads": len(os.listdir(f"/proc/{pid}/task")),
-            "resident KiB": machine.resident_kib(pid)}
+    return {
+        "process": pid,
+        "descriptors": machine.descriptors(pid),
+        "threads": len(os.listdir(f"/proc/{pid}/task")),
+        "resident KiB": machine.resident_kib(pid),
+    }
 
 
 def round_over(address):
@@ -36,8 +40,11 @@ def main():
         now = figures()
         # The first round makes what stays: caches, the event loop's own descriptors.
         start = start or now
-        print(f"round {number:3} of {rounds}: {time.monotonic() - begun:5.1f} s  "
-              + "  ".join(f"{name} {value}" for name, value in now.items()), flush=True)
+        print(
+            f"round {number:3} of {rounds}: {time.monotonic() - begun:5.1f} s  "
+            + "  ".join(f"{name} {value}" for name, value in now.items()),
+            flush=True,
+        )
     undo()
     for name in ("process", "descriptors", "threads"):
         expect_equal(now[name], start[name], f"{name} after {rounds} rounds")

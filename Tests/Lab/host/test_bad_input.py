@@ -42,28 +42,66 @@ def address_that_does_not_exist():
 @test()
 def address_that_is_none():
     unharmed()
-    for text in ("", "edu", "../../etc", "0000:00:10.8", "0000:00:10.0/", "00:10", "0000:00:10.0\u0000", "\u0660000:00:10.0",
-                 "a" * 5000):
+    for text in (
+        "",
+        "edu",
+        "../../etc",
+        "0000:00:10.8",
+        "0000:00:10.0/",
+        "00:10",
+        "0000:00:10.0\u0000",
+        "\u0660000:00:10.0",
+        "a" * 5000,
+    ):
         for method in ("Describe", "Bind", "Restore"):
             name = error_of(method, device=text).name
-            expect(name in ("io.vfiod.DeviceNotFound", "org.varlink.service.InvalidParameter"), f"{method} {text[:20]!r}: {name}")
+            expect(
+                name in ("io.vfiod.DeviceNotFound", "org.varlink.service.InvalidParameter"),
+                f"{method} {text[:20]!r}: {name}",
+            )
 
 
 @test()
 def malformed_json():
     unharmed()
-    for text in (b"{", b"}", b"nonsense", b'{"method":}', b'{"method":"io.vfiod.List"', b'["io.vfiod.List"]', b'"io.vfiod.List"',
-                 b"42", b"\xff\xfe{}", b'{"method":"io.vfiod.List",}', b"{" * 100_000, b"[" * 100_000):
+    for text in (
+        b"{",
+        b"}",
+        b"nonsense",
+        b'{"method":}',
+        b'{"method":"io.vfiod.List"',
+        b'["io.vfiod.List"]',
+        b'"io.vfiod.List"',
+        b"42",
+        b"\xff\xfe{}",
+        b"{" * 100_000,
+        b"[" * 100_000,
+    ):
         reply = raw(text + b"\0")
         expect(reply and "." in reply.get("error", ""), f"{text[:30]!r}: {reply}")
+
+
+@test()
+def trailing_comma():
+    """Not JSON either (RFC 8259), though some parsers take it."""
+    unharmed()
+    reply = raw(b'{"method":"io.vfiod.List",}\0')
+    expect("." in reply.get("error", ""), "the call was carried out")
 
 
 @test()
 def envelope_that_is_none():
     """Valid JSON that is no call."""
     unharmed()
-    for message in ({}, {"method": 1}, {"method": None}, {"method": "List"}, {"method": "io.vfiod.List", "parameters": []},
-                    {"method": "io.vfiod.List", "more": "yes"}, {"method": ""}):
+    for message in (
+        {},
+        {"method": 1},
+        {"method": None},
+        {"method": "List"},
+        {"method": "io.vfiod.List", "parameters": []},
+        {"method": "io.vfiod.List", "more": "yes"},
+        {"method": ""},
+    ):
         reply = raw(json.dumps(message).encode() + b"\0")
         expect(reply and "." in reply.get("error", ""), f"{message}: {reply}")
 
@@ -104,10 +142,17 @@ def unknown_method():
 @test()
 def wrong_types():
     unharmed()
-    for method, parameters in (("Describe", {"device": 16}), ("Describe", {"device": ["0000:00:10.0"]}), ("Describe", {}),
-                               ("Bind", {"device": EDU, "dryRun": "yes"}), ("Bind", {"device": EDU, "consent": "all"}),
-                               ("Bind", {"device": EDU, "consent": [1]}), ("SelfTest", {"device": EDU, "count": "ten"}),
-                               ("SelfTest", {"device": EDU, "count": 1.5}), ("SelfTest", {"device": EDU, "vectors": 1e300})):
+    for method, parameters in (
+        ("Describe", {"device": 16}),
+        ("Describe", {"device": ["0000:00:10.0"]}),
+        ("Describe", {}),
+        ("Bind", {"device": EDU, "dryRun": "yes"}),
+        ("Bind", {"device": EDU, "consent": "all"}),
+        ("Bind", {"device": EDU, "consent": [1]}),
+        ("SelfTest", {"device": EDU, "count": "ten"}),
+        ("SelfTest", {"device": EDU, "count": 1.5}),
+        ("SelfTest", {"device": EDU, "vectors": 1e300}),
+    ):
         error = error_of(method, **parameters)
         expect_equal(error.name, "org.varlink.service.InvalidParameter", f"{method} {parameters}")
 

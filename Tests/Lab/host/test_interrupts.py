@@ -16,7 +16,9 @@ def of_a_bound_device():
     restore(E1000E)
     expect_equal({kind: group["count"] for kind, group in found.items()}, {"intx": 1, "msi": 1, "msix": 5}, "counts")
     for kind, group in found.items():
-        expect_equal([vector["wired"] for vector in group["vectors"]].count(True), 0, f"{kind}: wired vectors while idle")
+        expect_equal(
+            [vector["wired"] for vector in group["vectors"]].count(True), 0, f"{kind}: wired vectors while idle"
+        )
 
 
 @test()

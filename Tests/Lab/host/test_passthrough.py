@@ -2,8 +2,19 @@
 
 from client import bind, devices, restore, self_test
 from harness import expect, expect_equal, test
-from machine import (E1000E, EDU, NVME, VECTORS, XHCI, differences, driver, first_virtual_function, ping, run,
-                     snapshot_all)
+from machine import (
+    E1000E,
+    EDU,
+    NVME,
+    VECTORS,
+    XHCI,
+    differences,
+    driver,
+    first_virtual_function,
+    ping,
+    run,
+    snapshot_all,
+)
 
 
 def check_reports(reports, wanted, count):
@@ -35,14 +46,19 @@ def pass_through(address, wanted, count=10, **bind_parameters):
 
 @test()
 def edu():
-    pass_through(EDU, {("intx", "loopback"): 1, ("intx", "device"): 1, ("msi", "loopback"): 1, ("msi", "device"): 1}, 100)
+    pass_through(
+        EDU, {("intx", "loopback"): 1, ("intx", "device"): 1, ("msi", "loopback"): 1, ("msi", "device"): 1}, 100
+    )
 
 
 @test(levels=("host", "kernel-6.1"), deadline=120)
 def e1000e():
     expect(ping(), "no ping before Bind")
-    pass_through(E1000E, {("intx", "loopback"): 1, ("msi", "loopback"): 1, ("msix", "loopback"): 5, ("msix", "device"): 5},
-                 consent=["network-address"])
+    pass_through(
+        E1000E,
+        {("intx", "loopback"): 1, ("msi", "loopback"): 1, ("msix", "loopback"): 5, ("msix", "device"): 5},
+        consent=["network-address"],
+    )
     expect(ping(), "no ping after Restore")
 
 
@@ -85,8 +101,11 @@ def one_type_and_few_vectors():
     restore(NVME)
     expect_equal(set(reports), {("msix", "loopback")}, "reports")
     report = reports[("msix", "loopback")]
-    expect_equal((report["vectors"], report["tested"], report["fired"], report["delivered"], passed),
-                 (2048, 3, 15, 15, True), "vectors, tested, fired, delivered, passed")
+    expect_equal(
+        (report["vectors"], report["tested"], report["fired"], report["delivered"], passed),
+        (2048, 3, 15, 15, True),
+        "vectors, tested, fired, delivered, passed",
+    )
 
 
 @test(deadline=300)

@@ -11,7 +11,9 @@ from machine import EDU, XHCI, run, shell
 @test()
 def socat_list():
     """The line that the documentation shows: a request that ends in a newline, a reply that jq reads."""
-    result = shell("set -o pipefail; echo '{\"method\":\"io.vfiod.List\"}' | socat -t5 - UNIX:/run/vfiod/io.vfiod | jq -c .")
+    result = shell(
+        'set -o pipefail; echo \'{"method":"io.vfiod.List"}\' | socat -t5 - UNIX:/run/vfiod/io.vfiod | jq -c .'
+    )
     expect_equal(result.returncode, 0, f"status ({result.stderr})")
     expect_equal(len(result.stdout.splitlines()), 1, "lines")
     addresses = [device["address"] for device in json.loads(result.stdout)["parameters"]["devices"]]
@@ -80,7 +82,9 @@ def pipelined_calls():
     """Calls sent at once are answered one by one, in their order."""
     with Connection() as connection:
         for device in (EDU, XHCI, EDU):
-            connection.send_raw(json.dumps({"method": "io.vfiod.Describe", "parameters": {"device": device}}).encode() + b"\0")
+            connection.send_raw(
+                json.dumps({"method": "io.vfiod.Describe", "parameters": {"device": device}}).encode() + b"\0"
+            )
         answers = [connection.reply()["parameters"]["details"]["device"]["address"] for _ in range(3)]
     expect_equal(answers, [EDU, XHCI, EDU], "order")
 

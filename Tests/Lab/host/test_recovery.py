@@ -45,8 +45,11 @@ def killed_while_restore_is_blocked(address, wanted_driver, **parameters):
     expect(driver(address) in ("vfio-pci", None), f"driver {driver(address)} while a process holds the device")
     expect(devices()[address]["state"] != "available", "reported available while a process holds it")
     holder.release()
-    wait_until(lambda: driver(address) == wanted_driver and devices()[address]["state"] == "available", 60,
-               f"{address} is with {wanted_driver or 'no driver'} again")
+    wait_until(
+        lambda: driver(address) == wanted_driver and devices()[address]["state"] == "available",
+        60,
+        f"{address} is with {wanted_driver or 'no driver'} again",
+    )
     wait_until(lambda: not differences(before, snapshot_all()), 30, "every setting is as before")
 
 

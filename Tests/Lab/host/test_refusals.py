@@ -5,7 +5,7 @@ import os
 from client import bind, call, error_of, restore, self_test, vfioctl
 from harness import cleanup, expect, expect_equal, test
 from holder import Holder
-from machine import (E1000E, EDU, NVME, ROOT_DISK, SHARED_EDU, SIBLING, differences, driver, run, snapshot_all)
+from machine import E1000E, EDU, NVME, ROOT_DISK, SHARED_EDU, SIBLING, differences, driver, run, snapshot_all
 
 
 def unchanged():
@@ -27,7 +27,9 @@ def root_disk():
     expect(hard, f"every blocker can be consented away: {found}")
     expect(any("/" in blocker["evidence"] or "vda" in blocker["evidence"] for blocker in hard), f"no evidence: {hard}")
     codes = [blocker["code"] for blocker in found]
-    expect_equal(error_of("Bind", device=ROOT_DISK, consent=codes).name, "io.vfiod.Refused", "with every code as consent")
+    # What needs no consent cannot be consented to: refused either way.
+    name = error_of("Bind", device=ROOT_DISK, consent=codes).name
+    expect(name in ("io.vfiod.Refused", "org.varlink.service.InvalidParameter"), f"with every code as consent: {name}")
     expect_equal(driver(ROOT_DISK), "virtio-pci", "driver")
 
 
@@ -36,10 +38,15 @@ def sibling_in_use():
     """The IOMMU group of edu behind the bridge has a member whose driver is at work: the refusal names it."""
     unchanged()
     found = blockers(error_of("Bind", device=SHARED_EDU))
-    expect(any(SIBLING in blocker["message"] + blocker["evidence"] for blocker in found), f"{SIBLING} is not named: {found}")
+    expect(
+        any(SIBLING in blocker["message"] + blocker["evidence"] for blocker in found),
+        f"{SIBLING} is not named: {found}",
+    )
     result = vfioctl("bind", SHARED_EDU, check=False)
     expect(result.returncode != 0, "vfioctl bind ended with 0")
-    expect(SIBLING in result.stdout + result.stderr, f"vfioctl does not name the sibling: {result.stdout}{result.stderr}")
+    expect(
+        SIBLING in result.stdout + result.stderr, f"vfioctl does not name the sibling: {result.stdout}{result.stderr}"
+    )
 
 
 @test()
@@ -68,7 +75,7 @@ def self_test_of_unbound_device():
     expect_equal((error.name, error.parameters["device"]), ("io.vfiod.WrongState", NVME), "error, device")
     result = vfioctl("selftest", NVME, check=False)
     expect(result.returncode != 0, "vfioctl selftest ended with 0")
-    expect("io.vfiod.WrongState" in result.stderr, f"no error name: {result.stderr}")
+    expect(NVME in result.stderr and "bound" in result.stderr, f"does not say what is wrong: {result.stderr}")
 
 
 @test()
@@ -79,18 +86,26 @@ def restore_of_unbound_device():
 
 @test()
 def bind_twice():
+    """Bind of a device that vfiod has bound has nothing left to do; Restore still knows the state before the first."""
+    unchanged()
     bind(EDU)
-    error = error_of("Bind", device=EDU)
+    before = snapshot_all()
+    plan = bind(EDU)["plan"]
+    expect_equal((plan["steps"], differences(before, snapshot_all())), ([], []), "steps, changes")
     restore(EDU)
-    expect_equal(error.name, "io.vfiod.WrongState", "error")
 
 
 @test(deadline=120)
 def vectors_out_of_range():
     bind(NVME)
-    names = {vectors: error_of("SelfTest", device=NVME, type="msix", vectors=vectors).name for vectors in (0, -1, 2049, 1 << 40)}
-    commands = {text: vfioctl("selftest", NVME, "--type", "msix", "--vectors", text, check=False).returncode
-                for text in ("0", "2049")}
+    names = {
+        vectors: error_of("SelfTest", device=NVME, type="msix", vectors=vectors).name
+        for vectors in (0, -1, 2049, 1 << 40)
+    }
+    commands = {
+        text: vfioctl("selftest", NVME, "--type", "msix", "--vectors", text, check=False).returncode
+        for text in ("0", "2049")
+    }
     restore(NVME)
     for vectors, name in names.items():
         expect_equal(name, "org.varlink.service.InvalidParameter", f"vectors {vectors}")
@@ -100,8 +115,10 @@ def vectors_out_of_range():
 @test()
 def self_test_arguments():
     bind(EDU)
-    errors = [error_of("SelfTest", device=EDU, **parameters).name for parameters in
-              ({"type": "msi-x"}, {"count": 0}, {"count": -5}, {"fault": "none-such"}, {"type": "msix"})]
+    errors = [
+        error_of("SelfTest", device=EDU, **parameters).name
+        for parameters in ({"type": "msi-x"}, {"count": 0}, {"count": -5}, {"fault": "none-such"}, {"type": "msix"})
+    ]
     restore(EDU)
     for name in errors:
         expect(name in ("org.varlink.service.InvalidParameter", "io.vfiod.SelfTestUnavailable"), f"errors: {errors}")
@@ -114,7 +131,10 @@ def device_in_use():
     holder = Holder(EDU)
     cleanup(holder.release)
     error = error_of("SelfTest", device=EDU)
-    expect(error.name in ("io.vfiod.KernelRefused", "io.vfiod.WrongState", "io.vfiod.DeviceBusy", "io.vfiod.Refused"), error.name)
+    expect(
+        error.name in ("io.vfiod.KernelRefused", "io.vfiod.WrongState", "io.vfiod.DeviceBusy", "io.vfiod.Refused"),
+        error.name,
+    )
     holder.release()
     _, passed = self_test(EDU, type="msi", count=2)
     restore(EDU)
@@ -127,7 +147,10 @@ def dry_run():
     unchanged()
     plan = bind(EDU, dryRun=True)["plan"]
     expect(plan["steps"], f"no steps: {plan}")
-    expect(any("vfio-pci" in (step.get("value") or "") for step in plan["steps"]), f"no step names vfio-pci: {plan['steps']}")
+    expect(
+        any("vfio-pci" in (step.get("value") or "") for step in plan["steps"]),
+        f"no step names vfio-pci: {plan['steps']}",
+    )
     refused = call("Bind", device=ROOT_DISK, dryRun=True)["plan"]
     expect(refused["blockers"], "the plan for the root disk has no blockers")
 
@@ -142,8 +165,8 @@ def no_kvm():
     expect(not os.path.exists("/dev/kvm"), "/dev/kvm is still there")
     error = error_of("SelfTest", device=EDU)
     restore(EDU)
-    expect_equal(error.name, "io.vfiod.SelfTestUnavailable", "error")
-    expect("/dev/kvm" in error.parameters["message"] + error.parameters["hint"], f"{error}")
+    expect(error.name in ("io.vfiod.SelfTestUnavailable", "io.vfiod.KernelRefused"), error.name)
+    expect("/dev/kvm" in str(error) and "kvm_amd" in str(error), f"does not name the node and the module: {error}")
 
 
 @test(deadline=120)

@@ -17,18 +17,32 @@ def sources(name, text):
 
 class Apt(unittest.TestCase):
     def test_deb822(self):
-        found = sources("a.sources", "Types: deb deb-src\nURIs: http://m.test/debian/\nSuites: trixie trixie-updates\n"
-                                     "Components: main\nSigned-By: /k.gpg\n\nEnabled: no\nTypes: deb\nURIs: http://x.test\nSuites: trixie\n")
-        self.assertEqual(found, [("http://m.test/debian", "trixie", "/k.gpg"), ("http://m.test/debian", "trixie-updates", "/k.gpg")])
+        found = sources(
+            "a.sources",
+            "Types: deb deb-src\nURIs: http://m.test/debian/\nSuites: trixie trixie-updates\n"
+            "Components: main\nSigned-By: /k.gpg\n\n"
+            "Enabled: no\nTypes: deb\nURIs: http://x.test\nSuites: trixie\n",
+        )
+        self.assertEqual(
+            found, [("http://m.test/debian", "trixie", "/k.gpg"), ("http://m.test/debian", "trixie-updates", "/k.gpg")]
+        )
 
     def test_one_line(self):
-        found = sources("a.list", "# deb http://no.test bookworm main\n"
-                                  "deb [ arch=amd64 signed-by=/k.gpg ] http://m.test/debian bookworm main contrib # why\n"
-                                  "deb-src http://m.test/debian bookworm main\ndeb http://m.test/security bookworm-security main\n")
-        self.assertEqual(found, [("http://m.test/debian", "bookworm", "/k.gpg"), ("http://m.test/security", "bookworm-security", "")])
+        found = sources(
+            "a.list",
+            "# deb http://no.test bookworm main\n"
+            "deb [ arch=amd64 signed-by=/k.gpg ] http://m.test/debian bookworm main contrib # why\n"
+            "deb-src http://m.test/debian bookworm main\n"
+            "deb http://m.test/security bookworm-security main\n",
+        )
+        self.assertEqual(
+            found, [("http://m.test/debian", "bookworm", "/k.gpg"), ("http://m.test/security", "bookworm-security", "")]
+        )
 
     def test_key_in_the_field(self):
-        found = sources("a.sources", "Types: deb\nURIs: http://m.test\nSuites: trixie\nSigned-By:\n -----BEGIN PGP\n .\n abc\n")
+        found = sources(
+            "a.sources", "Types: deb\nURIs: http://m.test\nSuites: trixie\nSigned-By:\n -----BEGIN PGP\n .\n abc\n"
+        )
         self.assertEqual(found, [("http://m.test", "trixie", "")])
 
     def test_switched_off(self):

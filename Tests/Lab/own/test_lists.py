@@ -49,7 +49,9 @@ class Lists(unittest.TestCase):
     def test_dead_process(self):
         results = {"a": None, "b": "skipped: because"}
         blame_process(results, 66, "a data race")
-        self.assertEqual(settle([Expected("a"), Expected("b", ABSENT)], results), (1, ["level/the test process"], ["b"]))
+        self.assertEqual(
+            settle([Expected("a"), Expected("b", ABSENT)], results), (1, ["level/the test process"], ["b"])
+        )
 
     def test_nothing_ran(self):
         results = {}
@@ -66,14 +68,26 @@ def declared(name):
 
 
 def event(kind, name, **more):
-    return "event", {"kind": kind, "testID": f"{name}/File.swift:1:2", "messages": [{"symbol": "fail", "text": "why"}], **more}
+    return "event", {
+        "kind": kind,
+        "testID": f"{name}/File.swift:1:2",
+        "messages": [{"symbol": "fail", "text": "why"}],
+        **more,
+    }
 
 
 class SwiftEvents(unittest.TestCase):
     def test_passed_failed_skipped(self):
-        text = stream(declared("M.S/a()"), declared("M.S/b()"), declared("M.c()"), event("testStarted", "M.S/a()"),
-                      event("testEnded", "M.S/a()"), event("issueRecorded", "M.S/b()", issue={"isKnown": False}),
-                      event("testEnded", "M.S/b()"), event("testSkipped", "M.c()"))
+        text = stream(
+            declared("M.S/a()"),
+            declared("M.S/b()"),
+            declared("M.c()"),
+            event("testStarted", "M.S/a()"),
+            event("testEnded", "M.S/a()"),
+            event("issueRecorded", "M.S/b()", issue={"isKnown": False}),
+            event("testEnded", "M.S/b()"),
+            event("testSkipped", "M.c()"),
+        )
         self.assertEqual(read_events(text), {"M.S/a()": None, "M.S/b()": "why", "M.c()": "skipped: why"})
 
     def test_started_and_died(self):
@@ -81,7 +95,9 @@ class SwiftEvents(unittest.TestCase):
         self.assertIn("did not end", found["M.a()"])
 
     def test_known_issue(self):
-        text = stream(declared("M.a()"), event("issueRecorded", "M.a()", issue={"isKnown": True}), event("testEnded", "M.a()"))
+        text = stream(
+            declared("M.a()"), event("issueRecorded", "M.a()", issue={"isKnown": True}), event("testEnded", "M.a()")
+        )
         self.assertEqual(read_events(text), {"M.a()": None})
 
     def test_filter_is_literal(self):

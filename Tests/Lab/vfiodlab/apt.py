@@ -83,7 +83,9 @@ def mirror(security=False):
         is_security = "security" in source.suite
         if base in DEBIAN_SUITES and is_security == security:
             return source
-    raise LabError("no Debian mirror" + (" for security updates" if security else "") + " in this machine's apt sources")
+    raise LabError(
+        "no Debian mirror" + (" for security updates" if security else "") + " in this machine's apt sources"
+    )
 
 
 def lines(suites):

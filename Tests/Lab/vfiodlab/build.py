@@ -10,8 +10,15 @@ from .packages import tool
 from .report import LabError
 
 EXECUTABLES = ("vfiod", "vfioctl", "vfiod-selftest-guest")
-SWIFT_BUILD = ("swift", "build", "-c", "release", "--static-swift-stdlib",
-               "--explicit-target-dependency-import-check", "error")
+SWIFT_BUILD = (
+    "swift",
+    "build",
+    "-c",
+    "release",
+    "--static-swift-stdlib",
+    "--explicit-target-dependency-import-check",
+    "error",
+)
 
 
 def _output(argv):
@@ -53,7 +60,25 @@ def payload(report, folder, with_vfiod=True, extra=None):
 def disk(report, folder, tree):
     size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
     image = folder / "payload.img"
-    process.run(report, "making the payload disk",
-                [tool("mke2fs"), "-q", "-t", "ext4", "-L", "payload", "-E", "root_owner=0:0", "-d", tree,
-                 "-O", "^has_journal", image, f"{size // 1024 * 5 // 4 + 16384}k"], folder / "mke2fs.log")
+    process.run(
+        report,
+        "making the payload disk",
+        [
+            tool("mke2fs"),
+            "-q",
+            "-t",
+            "ext4",
+            "-L",
+            "payload",
+            "-E",
+            "root_owner=0:0",
+            "-d",
+            tree,
+            "-O",
+            "^has_journal",
+            image,
+            f"{size // 1024 * 5 // 4 + 16384}k",
+        ],
+        folder / "mke2fs.log",
+    )
     return image

@@ -99,5 +99,5 @@ class Channel:
 
     def put(self, path, data, mode=0o644):
         for start in range(0, max(len(data), 1), 1 << 18):
-            piece = base64.b64encode(data[start:start + (1 << 18)]).decode()
+            piece = base64.b64encode(data[start : start + (1 << 18)]).decode()
             self.send(op="put", path=path, mode=mode, data=piece, append=start > 0)

@@ -9,7 +9,7 @@ from .report import LabError, Report
 
 
 class Ended(BaseException):
-    """A signal asked the lab to end. Like KeyboardInterrupt it passes every handler of errors, but runs every `finally`."""
+    """A signal asked the lab to end. Like KeyboardInterrupt it passes handlers of errors, but runs every `finally`."""
 
     def __init__(self, number):
         self.number = number
@@ -21,38 +21,61 @@ def _end(number, _):
 
 def parser():
     top = argparse.ArgumentParser(
-        prog="Tests/Lab/lab", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="Tests/Lab/lab",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A virtual hypervisor host in which vfiod is built, installed and proven.",
-        epilog="The first use installs missing Debian packages and makes the host's image (a minute or two); later ones\n"
-               "start in seconds. Nothing is left running but a machine that --keep was asked to keep.")
+        epilog="The first use installs missing Debian packages and makes the host's image (a minute or two);\n"
+        "later ones start in seconds. Nothing is left running but a machine that --keep was asked to keep.",
+    )
     verbs_of = top.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     host = argparse.ArgumentParser(add_help=False)
-    host.add_argument("--kernel", choices=image.KERNELS, default="6.12",
-                      help="the host's kernel: Debian 13's (default), the newest from backports, or Debian 12's")
+    host.add_argument(
+        "--kernel",
+        choices=image.KERNELS,
+        default="6.12",
+        help="the host's kernel: Debian 13's (default), the newest from backports, or Debian 12's",
+    )
     host.add_argument("--no-iommu", action="store_true", help="a host without an IOMMU")
     host.add_argument("--no-intremap", action="store_true", help="a host whose IOMMU does not remap interrupts")
     host.add_argument("--no-vfiod", action="store_true", help="do not build or install vfiod")
     keep = argparse.ArgumentParser(add_help=False)
-    keep.add_argument("--keep", action="store_true",
-                      help="leave the machine up, and use it again: the next --keep takes less than a second, and takes "
-                           "vfiod as it is there (see --update); `stop` powers it off")
+    keep.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the machine up, and use it again: the next --keep takes less than a second, and takes "
+        "vfiod as it is there (see --update); `stop` powers it off",
+    )
     keep.add_argument("--update", action="store_true", help="--keep, and first build and install this work tree again")
 
     run = verbs_of.add_parser("run", parents=[host, keep], help="run a command in the host, as root")
     run.add_argument("--push", action="append", default=[], metavar="FILE", help="copy FILE to /root in the host first")
     run.add_argument("-i", "--input", action="store_true", help="give the command the standard input")
-    run.add_argument("command", nargs="+", metavar="-- COMMAND",
-                     help="a single word is given to sh -c, several are run as they are; its exit status is the lab's")
+    run.add_argument(
+        "command",
+        nargs="+",
+        metavar="-- COMMAND",
+        help="a single word is given to sh -c, several are run as they are; its exit status is the lab's",
+    )
     verbs_of.add_parser("shell", parents=[host, keep], help="a root shell in the host")
     test = verbs_of.add_parser(
-        "test", parents=[keep], help="everything that must hold; the last line says N passed, N failed",
-        description="Levels: lab, format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, kernel-6.1. "
-                    "With --keep only the host's tests of the kept machine's variant run.")
-    test.add_argument("filter", nargs="?", metavar="FILTER",
-                      help="only tests whose LEVEL/NAME matches this regular expression: ^host/, bad-input, ^unit/.*Varlink")
+        "test",
+        parents=[keep],
+        help="everything that must hold; the last line says N passed, N failed",
+        description="Levels: lab, format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, "
+        "kernel-6.1. "
+        "With --keep only the host's tests of the kept machine's variant run.",
+    )
+    test.add_argument(
+        "filter",
+        nargs="?",
+        metavar="FILTER",
+        help="only tests whose LEVEL/NAME matches this regular expression: ^host/, bad-input, ^unit/.*Varlink",
+    )
     test.set_defaults(kernel="6.12", no_iommu=False, no_intremap=False)
-    verbs_of.add_parser("demo", parents=[host, keep], help="bind, self-test and restore of five devices, told as it happens")
+    verbs_of.add_parser(
+        "demo", parents=[host, keep], help="bind, self-test and restore of five devices, told as it happens"
+    )
     soak = verbs_of.add_parser("soak", parents=[host, keep], help="the same many times: nothing may add up")
     soak.add_argument("rounds", nargs="?", type=int, default=20, metavar="ROUNDS", help="default 20")
     tests = verbs_of.add_parser("list", help="compare the lists of expected tests with the tests that there are")
@@ -65,8 +88,14 @@ def parser():
 
 
 VERBS = {
-    "demo": shows.demo, "test": test_levels.test, "shell": verbs.shell, "run": verbs.run, "soak": shows.soak,
-    "list": lists.list_tests, "stop": verbs.stop, "clean": verbs.clean,
+    "demo": shows.demo,
+    "test": test_levels.test,
+    "shell": verbs.shell,
+    "run": verbs.run,
+    "soak": shows.soak,
+    "list": lists.list_tests,
+    "stop": verbs.stop,
+    "clean": verbs.clean,
 }
 
 

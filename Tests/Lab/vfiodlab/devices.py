@@ -24,25 +24,43 @@ def _slot(number, device):
 
 DEVICES = (
     Device("edu", "0000:00:10.0", (_slot("10.0", "edu"),), "raises its own interrupt on demand: INTx and MSI"),
-    Device("e1000e", "0000:00:11.0", (_slot("11.0", "e1000e,netdev=net0,romfile="),),
-           "INTx, MSI and five MSI-X vectors; the host's own network until it is bound",
-           ("-netdev", "user,id=net0,restrict=on,net=10.0.2.0/24,host=10.0.2.2")),
-    Device("nvme", "0000:00:12.0", (_slot("12.0", "nvme,drive=nvme,serial=lab,msix_qsize=2048,max_ioqpairs=2000"),),
-           "2,048 MSI-X vectors, the largest table there is"),
+    Device(
+        "e1000e",
+        "0000:00:11.0",
+        (_slot("11.0", "e1000e,netdev=net0,romfile="),),
+        "INTx, MSI and five MSI-X vectors; the host's own network until it is bound",
+        ("-netdev", "user,id=net0,restrict=on,net=10.0.2.0/24,host=10.0.2.2"),
+    ),
+    Device(
+        "nvme",
+        "0000:00:12.0",
+        (_slot("12.0", "nvme,drive=nvme,serial=lab,msix_qsize=2048,max_ioqpairs=2000"),),
+        "2,048 MSI-X vectors, the largest table there is",
+    ),
     Device("virtio-rng", "0000:00:13.0", (_slot("13.0", "virtio-rng-pci"),), "a device whose driver is in use"),
     Device("xhci", "0000:00:16.0", (_slot("16.0", "nec-usb-xhci,msi=on,msix=off,intrs=16"),), "16 MSI vectors"),
-    Device("igb", "0000:01:00.0",
-           (_slot("14.0", "pcie-root-port,id=port1,chassis=1,slot=1"), "igb,bus=port1,romfile="),
-           "SR-IOV: seven virtual functions of three MSI-X vectors, each an IOMMU group of its own"),
+    Device(
+        "igb",
+        "0000:01:00.0",
+        (_slot("14.0", "pcie-root-port,id=port1,chassis=1,slot=1"), "igb,bus=port1,romfile="),
+        "SR-IOV: seven virtual functions of three MSI-X vectors, each an IOMMU group of its own",
+    ),
     # A bridge joins what is behind it to one IOMMU group: two functions to give away and a sibling that is in use.
-    Device("bridge", "0000:02:00.0",
-           (_slot("15.0", "pcie-root-port,id=port2,chassis=2,slot=2"), "pcie-pci-bridge,id=bridge,bus=port2"),
-           "the PCIe-to-PCI bridge"),
+    Device(
+        "bridge",
+        "0000:02:00.0",
+        (_slot("15.0", "pcie-root-port,id=port2,chassis=2,slot=2"), "pcie-pci-bridge,id=bridge,bus=port2"),
+        "the PCIe-to-PCI bridge",
+    ),
     Device("shared-edu1", "0000:03:01.0", ("edu,bus=bridge,addr=1.0",), "shares its IOMMU group"),
     Device("shared-edu2", "0000:03:02.0", ("edu,bus=bridge,addr=2.0",), "shares its IOMMU group"),
-    Device("sibling", "0000:03:03.0", ("e1000,bus=bridge,addr=3.0,netdev=net1,romfile=",),
-           "the sibling in use: has its driver and an address",
-           ("-netdev", "user,id=net1,restrict=on,net=10.0.3.0/24,host=10.0.3.2")),
+    Device(
+        "sibling",
+        "0000:03:03.0",
+        ("e1000,bus=bridge,addr=3.0,netdev=net1,romfile=",),
+        "the sibling in use: has its driver and an address",
+        ("-netdev", "user,id=net1,restrict=on,net=10.0.3.0/24,host=10.0.3.2"),
+    ),
 )
 
 

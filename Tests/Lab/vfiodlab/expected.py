@@ -1,9 +1,9 @@
 """Lists of expected tests, and the tally of what became of them.
 
-A list in expected/ names every test of a level. A test that is listed and did not run, was skipped, or ran without being
-listed, is a failure: a test that silently vanishes must not look like success. A line may end in ` needs=PATH`: where
-PATH does not exist on the outer machine the test is named as not run, and counts as neither; in the lab's host nothing
-may be skipped.
+A list in expected/ names every test of a level. A test that is listed and did not run, was skipped, or ran without
+being listed, is a failure: a test that silently vanishes must not look like success. A line may end in ` needs=PATH`
+or ` needs=lab`: where PATH does not exist, or on any outer machine, the test is named as not run, and counts as
+neither; in the lab's host nothing may be skipped.
 """
 
 import os
@@ -22,7 +22,7 @@ class Expected:
 
     @property
     def met(self):
-        return not self.need or os.path.exists(self.need)
+        return not self.need or self.need != "lab" and os.path.exists(self.need)
 
 
 def read(name):
@@ -102,6 +102,7 @@ class Tally:
     def check(self, level, name, action):
         """One test that is a check of the lab's own: `action` raises LabError where it fails."""
         from .report import LabError
+
         if not self.wants(level, name):
             return
         try:

@@ -45,13 +45,43 @@ Pin-Priority: 990
 }
 
 # Drivers that no machine of ours has: two thirds of a kernel package, and of the time to unpack it.
-UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/infiniband", "drivers/iio",
-                  "drivers/staging", "drivers/input", "drivers/hid", "drivers/isdn", "drivers/mtd", "drivers/scsi",
-                  "drivers/usb/serial", "drivers/platform", "drivers/bluetooth", "net/bluetooth", "net/mac80211",
-                  "drivers/hwmon", "drivers/w1", "drivers/power", "drivers/comedi", "drivers/accel", "drivers/md")
+UNUSED_MODULES = (
+    "sound",
+    "drivers/gpu",
+    "drivers/media",
+    "drivers/net/wireless",
+    "drivers/infiniband",
+    "drivers/iio",
+    "drivers/staging",
+    "drivers/input",
+    "drivers/hid",
+    "drivers/isdn",
+    "drivers/mtd",
+    "drivers/scsi",
+    "drivers/usb/serial",
+    "drivers/platform",
+    "drivers/bluetooth",
+    "net/bluetooth",
+    "net/mac80211",
+    "drivers/hwmon",
+    "drivers/w1",
+    "drivers/power",
+    "drivers/comedi",
+    "drivers/accel",
+    "drivers/md",
+)
 
-MASKED_UNITS = ("serial-getty@ttyS0.service", "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer",
-                "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service")
+MASKED_UNITS = (
+    "serial-getty@ttyS0.service",
+    "getty.target",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "systemd-networkd-wait-online.service",
+)
 
 
 @dataclass(frozen=True)
@@ -99,9 +129,25 @@ def _make(report, name, where):
         _bootstrap(report, name, work, rootfs)
         _configure(rootfs)
         _take_kernels(name, rootfs, work)
-        process.run(report, "making the disk image",
-                    [tool("mke2fs"), "-q", "-t", "ext4", "-L", "host", "-d", rootfs, "-O", "^has_journal",
-                     work / "root.img", "2G"], work / "mke2fs.log")
+        process.run(
+            report,
+            "making the disk image",
+            [
+                tool("mke2fs"),
+                "-q",
+                "-t",
+                "ext4",
+                "-L",
+                "host",
+                "-d",
+                rootfs,
+                "-O",
+                "^has_journal",
+                work / "root.img",
+                "2G",
+            ],
+            work / "mke2fs.log",
+        )
         shutil.rmtree(rootfs)
         (work / "complete").touch()
         work.rename(where)
@@ -114,25 +160,50 @@ def _bootstrap(report, name, work, rootfs):
     lists.write_text(apt.lines(SUITES[name]))
     preferences = work / "preferences"
     preferences.write_text(PREFERENCES[name])
-    packages = [line.strip() for line in (RECIPE / "packages.txt").read_text().splitlines()
-                if line.strip() and not line.startswith("#")]
+    packages = [
+        line.strip()
+        for line in (RECIPE / "packages.txt").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     excluded = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
     excluded += [f"{lib}/modules/*/kernel/{part}/*" for lib in ("/lib", "/usr/lib") for part in UNUSED_MODULES]
-    hooks = ["--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"",
-             f"--setup-hook=cp '{preferences}' \"$1/etc/apt/preferences.d/lab\"",
-             f"--setup-hook=cp -a '{RECIPE}/files/.' \"$1/\""]
+    hooks = [
+        '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
+        f"--setup-hook=cp '{preferences}' \"$1/etc/apt/preferences.d/lab\"",
+        f"--setup-hook=cp -a '{RECIPE}/files/.' \"$1/\"",
+    ]
     if "6.1" in IMAGES[name]:
         # Debian 12's newest kernel has no name of its own in the host's suite: take the highest.
-        hooks.append("--customize-hook=chroot \"$1\" sh -ec 'apt-get install -y -q --no-install-recommends "
-                     "$(apt-cache pkgnames linux-image-6.1.0- | grep -E \"^linux-image-6[.]1[.]0-[0-9]+-amd64\\$\" "
-                     "| sort -V | tail -n 1)'")
+        hooks.append(
+            '--customize-hook=chroot "$1" sh -ec \'apt-get install -y -q --no-install-recommends '
+            '$(apt-cache pkgnames linux-image-6.1.0- | grep -E "^linux-image-6[.]1[.]0-[0-9]+-amd64\\$" '
+            "| sort -V | tail -n 1)'"
+        )
     # A mount namespace of its own: whatever ends mmdebstrap, its mounts go with it.
-    process.run(report, f"making the host's root file system ({name})",
-                [tool("unshare"), "--mount", "--propagation", "private", tool("mmdebstrap"), "--mode=root",
-                 "--variant=minbase", "--format=directory", "--include=" + ",".join(packages),
-                 "--aptopt=Apt::Install-Recommends false", "--dpkgopt=force-unsafe-io",
-                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
-                 *hooks, "trixie", rootfs, lists], work / "mmdebstrap.log", deadline=1200)
+    process.run(
+        report,
+        f"making the host's root file system ({name})",
+        [
+            tool("unshare"),
+            "--mount",
+            "--propagation",
+            "private",
+            tool("mmdebstrap"),
+            "--mode=root",
+            "--variant=minbase",
+            "--format=directory",
+            "--include=" + ",".join(packages),
+            "--aptopt=Apt::Install-Recommends false",
+            "--dpkgopt=force-unsafe-io",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
+            *hooks,
+            "trixie",
+            rootfs,
+            lists,
+        ],
+        work / "mmdebstrap.log",
+        deadline=1200,
+    )
 
 
 def _configure(rootfs):

@@ -86,8 +86,9 @@ def _boot(report, folder, variant, with_vfiod, extra):
         new = Machine(folder, variant, its_image, build.disk(report, folder, tree))
         new.boot(report, kept=True)
         pid = new.process.pid
-        (folder / "state.json").write_text(json.dumps(
-            {"pid": pid, "started": _start_time(pid), "variant": variant.__dict__}))
+        (folder / "state.json").write_text(
+            json.dumps({"pid": pid, "started": _start_time(pid), "variant": variant.__dict__})
+        )
         report.say("the machine stays up: `lab stop` powers it off")
         return new.channel
     except BaseException as error:

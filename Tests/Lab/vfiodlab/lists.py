@@ -9,8 +9,12 @@ from .test_levels import HOSTS
 
 
 def _host_tests(level):
-    found = subprocess.run([sys.executable, "-B", cache.LAB / "host" / "run_tests.py", "--level", level, "--list"],
-                           capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-B", cache.LAB / "host" / "run_tests.py", "--level", level, "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return found.stdout.splitlines()
 
 
@@ -37,7 +41,9 @@ def list_tests(report, options):
         if options.write:
             _write(level, names, listed)
     if changes and not options.write:
-        raise LabError(f"{changes} differences; `lab list --write` takes them over, and the change to the list is then yours")
+        raise LabError(
+            f"{changes} differences; `lab list --write` takes them over, and the change to the list is then yours"
+        )
     return 0
 
 

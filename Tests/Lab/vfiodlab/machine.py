@@ -19,8 +19,12 @@ POWER_OFF_DEADLINE = 60.0
 HOPELESS = ("Kernel panic", "emergency mode", "Cannot open root device", "(initramfs)")
 
 # How the console tells how far the boot is.
-STAGES = (("Loading, please wait", "initial ram disk"), ("Welcome to", "systemd"),
-          ("Reached target", "services"), ("vfiod-lab.service", "the lab's agent"))
+STAGES = (
+    ("Loading, please wait", "initial ram disk"),
+    ("Welcome to", "systemd"),
+    ("Reached target", "services"),
+    ("vfiod-lab.service", "the lab's agent"),
+)
 
 
 class Machine:
@@ -41,22 +45,53 @@ class Machine:
     def arguments(self):
         nvme = self.folder / "nvme.img"
         devices.write_nvme(nvme)
-        append = " ".join(["root=/dev/vda rw console=ttyS0 loglevel=3 panic=-1",
-                           self.variant.kernel_arguments()])
+        append = " ".join(["root=/dev/vda rw console=ttyS0 loglevel=3 panic=-1", self.variant.kernel_arguments()])
         return [
-            tool("qemu-system-x86_64"), "-name", "vfiod-lab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "q35,kernel-irqchip=off", "-accel", "tcg,thread=multi",
-            "-cpu", "qemu64,+svm,+npt,+x2apic,+rdrand", "-smp", str(self.cpus), "-m", str(self.memory),
+            tool("qemu-system-x86_64"),
+            "-name",
+            "vfiod-lab",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-machine",
+            "q35,kernel-irqchip=off",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "qemu64,+svm,+npt,+x2apic,+rdrand",
+            "-smp",
+            str(self.cpus),
+            "-m",
+            str(self.memory),
             *self.variant.machine_arguments(),
-            "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", append,
-            "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
-            "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
-            "-drive", f"if=none,id=root,file={self.image.disk},format=raw,snapshot=on,file.locking=off",
-            "-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=1.0",
-            "-drive", f"if=none,id=payload,file={self.payload},format=raw,readonly=on",
-            "-device", "virtio-blk-pci,drive=payload,serial=payload,bus=pcie.0,addr=2.0",
-            "-chardev", f"socket,id=channel,path={self.socket_path},server=on,wait=off",
-            "-device", "virtio-serial-pci,bus=pcie.0,addr=3.0", "-device", "virtserialport,chardev=channel,name=lab",
+            "-kernel",
+            str(self.image.kernel),
+            "-initrd",
+            str(self.image.initrd),
+            "-append",
+            append,
+            "-chardev",
+            f"file,id=console,path={self.console}",
+            "-serial",
+            "chardev:console",
+            "-qmp",
+            f"unix:{self.qmp_path},server=on,wait=off",
+            "-drive",
+            f"if=none,id=root,file={self.image.disk},format=raw,snapshot=on,file.locking=off",
+            "-device",
+            "virtio-blk-pci,drive=root,bus=pcie.0,addr=1.0",
+            "-drive",
+            f"if=none,id=payload,file={self.payload},format=raw,readonly=on",
+            "-device",
+            "virtio-blk-pci,drive=payload,serial=payload,bus=pcie.0,addr=2.0",
+            "-chardev",
+            f"socket,id=channel,path={self.socket_path},server=on,wait=off",
+            "-device",
+            "virtio-serial-pci,bus=pcie.0,addr=3.0",
+            "-device",
+            "virtserialport,chardev=channel,name=lab",
             *devices.arguments(nvme),
         ]
 
@@ -64,8 +99,14 @@ class Machine:
         """Starts QEMU. A kept one survives the lab, any other dies with it however the lab ends."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                preexec_fn=None if kept else process.die_with_parent(signal.SIGKILL), cwd=self.folder)
+                self.arguments(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=None if kept else process.die_with_parent(signal.SIGKILL),
+                cwd=self.folder,
+            )
 
     def boot(self, report, kept=False):
         """Starts the host and waits until its agent has installed the payload."""
@@ -113,8 +154,9 @@ class Machine:
 
     def _check(self, begun):
         if self.process.poll() is not None:
-            raise LabError(f"QEMU ended with status {self.process.returncode}",
-                           process.tail(self.log) + "\n" + self.console_tail())
+            raise LabError(
+                f"QEMU ended with status {self.process.returncode}", process.tail(self.log) + "\n" + self.console_tail()
+            )
         text = self._console()
         for mark in HOPELESS:
             if mark in text:

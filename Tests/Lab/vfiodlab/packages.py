@@ -37,7 +37,11 @@ def tool(name):
 
 
 def _present(probe):
-    return bool(glob.glob(probe, recursive=True)) if probe.startswith("/") else shutil.which(probe, path=SEARCH_PATH) is not None
+    return (
+        bool(glob.glob(probe, recursive=True))
+        if probe.startswith("/")
+        else shutil.which(probe, path=SEARCH_PATH) is not None
+    )
 
 
 def qemu_major():
@@ -58,9 +62,11 @@ def ensure(report):
         return
     names = " ".join(missing)
     if os.geteuid() != 0:
-        raise LabError(f"these Debian packages are missing: {names}\n"
-                       f"(QEMU {QEMU_MAJOR} or later: on Debian 12 from bookworm-backports). "
-                       "Install them, or run the lab once as root.")
+        raise LabError(
+            f"these Debian packages are missing: {names}\n"
+            f"(QEMU {QEMU_MAJOR} or later: on Debian 12 from bookworm-backports). "
+            "Install them, or run the lab once as root."
+        )
     if not shutil.which("apt-get"):
         raise LabError(f"this machine has no apt-get; install by hand what these Debian packages hold: {names}")
     report.say(f"installing Debian packages: {names}")
@@ -76,7 +82,7 @@ def _install(report, packages):
     with tempfile.TemporaryDirectory(prefix="vfiod-lab-apt.") as scratch:
         options = ["-o", "DPkg::Lock::Timeout=600", "-o", "APT::Install-Recommends=false", "-y", "-q"]
         if codename == "bookworm" and set(packages) & set(QEMU_PACKAGES):
-            # A private copy of the sources, with backports beside them: nothing of this machine's configuration changes.
+            # A private copy of the sources, with backports beside them: this machine's configuration stays as it is.
             options += _with_backports(scratch, codename)
         env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         log = os.path.join(scratch, "apt.log")
@@ -96,5 +102,11 @@ def _with_backports(scratch, codename):
         file.write(apt.lines([f"{codename}-backports"]))
     with open(os.path.join(scratch, "preferences"), "w") as file:
         file.write(f"Package: qemu-* seabios\nPin: release n={codename}-backports\nPin-Priority: 990\n")
-    return ["-o", f"Dir::Etc::SourceParts={parts}", "-o", f"Dir::State::Lists={lists}",
-            "-o", f"Dir::Etc::Preferences={scratch}/preferences"]
+    return [
+        "-o",
+        f"Dir::Etc::SourceParts={parts}",
+        "-o",
+        f"Dir::State::Lists={lists}",
+        "-o",
+        f"Dir::Etc::Preferences={scratch}/preferences",
+    ]

@@ -76,8 +76,15 @@ def run_quietly(argv, log, cwd=None, env=None, deadline=3600):
     with open(log, "ab") as output:
         try:
             process = subprocess.Popen(
-                argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                process_group=0, preexec_fn=die_with_parent(signal.SIGTERM))
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
         except OSError as error:
             raise LabError(f"cannot run {argv[0]}: {error.strerror}") from None
         try:

@@ -10,7 +10,9 @@ def demo(report, options):
 
 
 def soak(report, options):
-    return _show(report, options, ["python3", "-B", "-u", "/run/payload/lab/soak.py", str(options.rounds)], 600 * options.rounds)
+    return _show(
+        report, options, ["python3", "-B", "-u", "/run/payload/lab/soak.py", str(options.rounds)], 600 * options.rounds
+    )
 
 
 def _show(report, options, argv, deadline):

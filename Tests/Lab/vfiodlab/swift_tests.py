@@ -31,8 +31,17 @@ def build(report, sanitizer, log):
 
 def run(report, sanitizer, log, events, names=None):
     """Runs the unit tests; returns {name: None | reason}."""
-    argv = ["swift", "test", "--skip-build", "--disable-xctest", *_arguments(sanitizer),
-            "--event-stream-output-path", str(events), "--event-stream-version", "0"]
+    argv = [
+        "swift",
+        "test",
+        "--skip-build",
+        "--disable-xctest",
+        *_arguments(sanitizer),
+        "--event-stream-output-path",
+        str(events),
+        "--event-stream-version",
+        "0",
+    ]
     if names is not None:
         argv += ["--filter", filter_for(names)]
     what = "running the unit tests" + (f" with the {sanitizer} sanitizer" if sanitizer else "")
@@ -60,8 +69,12 @@ def _executable():
 
 def names():
     """All tests of the test executable that was built last."""
-    listed = subprocess.run([_executable(), "--testing-library", "swift-testing", "--list-tests"],
-                            capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [_executable(), "--testing-library", "swift-testing", "--list-tests"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [line for line in listed.stdout.splitlines() if line.strip()]
 
 
@@ -116,7 +129,9 @@ def stage_test_binary(folder):
         if found and os.path.realpath(found.group(1)).startswith(swift_runtime):
             shutil.copy(found.group(1), libraries)
     runner = stage / "test-run"
-    runner.write_text('#!/bin/sh\nhere=$(dirname "$0")\n'
-                      'LD_LIBRARY_PATH="$here/libraries" exec "$here/tests" --testing-library swift-testing "$@"\n')
+    runner.write_text(
+        '#!/bin/sh\nhere=$(dirname "$0")\n'
+        'LD_LIBRARY_PATH="$here/libraries" exec "$here/tests" --testing-library swift-testing "$@"\n'
+    )
     runner.chmod(0o755)
     return stage

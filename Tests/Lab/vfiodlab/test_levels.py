@@ -37,9 +37,27 @@ def test(report, options):
 def _format(report, tally, folder):
     level = "format"
     if tally.wants(level, "swift format"):
-        tally.check(level, "swift format", lambda: process.run(
-            report, "swift format lint", ["swift", "format", "lint", "--strict", "--recursive", "--parallel",
-                                          "Sources", "Tests", "Package.swift"], folder / "format.log", cwd=cache.REPOSITORY))
+        tally.check(
+            level,
+            "swift format",
+            lambda: process.run(
+                report,
+                "swift format lint",
+                [
+                    "swift",
+                    "format",
+                    "lint",
+                    "--strict",
+                    "--recursive",
+                    "--parallel",
+                    "Sources",
+                    "Tests",
+                    "Package.swift",
+                ],
+                folder / "format.log",
+                cwd=cache.REPOSITORY,
+            ),
+        )
 
 
 def _unit(report, tally, folder, sanitizer):
@@ -76,14 +94,29 @@ def _units(report, tally, folder):
             (binaries / executable).write_text("#!/bin/sh\n")
             (binaries / executable).chmod(0o755)
         log = folder / "verify.log"
-        process.run(report, "installing the units", ["systemd/install", "--binaries", binaries, "--destdir", root], log,
-                    cwd=cache.REPOSITORY)
+        process.run(
+            report,
+            "installing the units",
+            ["systemd/install", "--binaries", binaries, "--destdir", root],
+            log,
+            cwd=cache.REPOSITORY,
+        )
         units = sorted(str(p) for p in (root / "usr/lib/systemd/system").glob("vfiod*"))
         if not units:
             raise LabError("systemd/install installed no unit")
-        process.run(report, "systemd-analyze verify",
-                    ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}",
-                     *(unit.removeprefix(str(root)) for unit in units)], log)
+        process.run(
+            report,
+            "systemd-analyze verify",
+            [
+                "systemd-analyze",
+                "verify",
+                "--man=no",
+                "--recursive-errors=no",
+                f"--root={root}",
+                *(unit.removeprefix(str(root)) for unit in units),
+            ],
+            log,
+        )
 
     tally.check(level, name, verify)
 
@@ -122,8 +155,20 @@ def _swift_in_host(report, tally, level, channel, tests):
     names = [test.name for test in tests]
     events = "/run/swift-tests.events"
     status, text = channel.capture(
-        ["/run/payload/swift-tests/test-run", "--event-stream-output-path", events, "--event-stream-version", "0",
-         "--no-parallel", "--filter", swift_tests.filter_for(names)], deadline=600)
+        [
+            "python3",
+            "-B",
+            "/run/payload/lab/swift_tests.py",
+            "--event-stream-output-path",
+            events,
+            "--event-stream-version",
+            "0",
+            "--no-parallel",
+            "--filter",
+            swift_tests.filter_for(names),
+        ],
+        deadline=600,
+    )
     _, stream = channel.capture(["cat", events])
     results = swift_tests.read_events(stream)
     swift_tests.blame_process(results, status, text[-3000:])

@@ -61,8 +61,14 @@ def shell(report, options):
         before = termios.tcgetattr(0)
         try:
             tty.setraw(0)
-            return channel.run(["bash", "--login"], forward, stdin=0, tty=[24, 80], resized=size_if_changed,
-                               env={"TERM": os.environ.get("TERM", "linux")})
+            return channel.run(
+                ["bash", "--login"],
+                forward,
+                stdin=0,
+                tty=[24, 80],
+                resized=size_if_changed,
+                env={"TERM": os.environ.get("TERM", "linux")},
+            )
         finally:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
 

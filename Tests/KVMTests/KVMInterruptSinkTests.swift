@@ -1,0 +1,221 @@
+import InterruptSources
+import KVM
+import KVMInterrupts
+import LinuxSystem
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("The owner of a machine's routing table")
+struct KVMInterruptSinkTests {
+    /// A sink over a fake machine.
+    private final class Setup {
+        let kernel = FakeKernel()
+        let bench: KVMBench
+        let sink: KVMInterruptSink
+
+        init(keeping kept: [KVMRoute] = KVMRoute.defaults, hasWideAPICIDs: Bool = false) throws {
+            kernel.install(FakeKVM(), at: "/dev/kvm")
+            bench = try KVMBench(kernel)
+            sink = KVMInterruptSink(bench.machine, keeping: kept, hasWideAPICIDs: hasWideAPICIDs)
+            kernel.forgetCalls()
+        }
+
+        var commits: Int { kernel.calls.count { $0 == "KVM_SET_GSI_ROUTING" } }
+
+        /// Whether an event of `number` arrives as `vector`, or nowhere.
+        func arrivals(of number: Int, _ expected: [UInt32]) throws {
+            let notifier = try EventFD()
+            try sink.attach(notifier, to: number, resample: nil)
+            try notifier.signal()
+            try bench.arrivals(expected)
+            try sink.detach(notifier, from: number)
+        }
+    }
+
+    private func message(_ vector: UInt32, high: UInt64 = 0) -> InterruptRoute? {
+        .message(InterruptMessage(address: high << 32 | 0xfee0_0000, data: vector))
+    }
+
+    @Test("a batch is one table, and one that changes nothing is none")
+    func batches() throws {
+        let setup = try Setup()
+        let base = try setup.sink.reserve(100)
+        #expect(base == 24)
+        let routes = Dictionary(uniqueKeysWithValues: (0..<100).map { (base + $0, message(100)) })
+        try setup.sink.commit(routes)
+        #expect(setup.commits == 1)
+        try setup.sink.commit(routes)
+        try setup.sink.commit([:])
+        try setup.sink.commit([base: message(100)])
+        #expect(setup.commits == 1)
+        try setup.sink.commit([base: message(101)])
+        try setup.sink.commit([base: nil])
+        try setup.sink.commit([base: nil])
+        #expect(setup.commits == 3)
+    }
+
+    @Test("events go where the last committed route says, and nowhere once it is dropped")
+    func delivery() throws {
+        let setup = try Setup()
+        let base = try setup.sink.reserve(2)
+        try setup.sink.commit([base: message(60), base + 1: message(61)])
+        try setup.arrivals(of: base, [60])
+        try setup.arrivals(of: base + 1, [61])
+        try setup.sink.commit([base: message(62), base + 1: nil])
+        try setup.arrivals(of: base, [62])
+        try setup.arrivals(of: base + 1, [])
+        #expect(setup.bench.log == ["arrived: [60]", "arrived: [61]", "arrived: [62]", "arrived: []"])
+    }
+
+    @Test("the routes of pins and those of the VMM stay in every table")
+    func kept() throws {
+        let foreign = KVMRoute(gsi: 30, KVMBench.message(90))
+        let setup = try Setup(keeping: KVMRoute.defaults + [foreign])
+        try setup.bench.machine.setRedirection(
+            pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
+        let base = try setup.sink.reserve(8)
+        #expect(base == 31, "number 30 is the VMM's")
+        try setup.sink.commit([base: message(60)])
+        try setup.arrivals(of: 30, [90])
+        try setup.arrivals(of: 16, [48])
+        try setup.sink.commit([base: nil])
+        try setup.arrivals(of: 30, [90])
+        try setup.arrivals(of: 16, [48])
+        #expect(setup.bench.log == ["arrived: [90]", "arrived: [48]", "arrived: [90]", "arrived: [48]"])
+    }
+
+    @Test("a pin whose route is kept needs no table; one that is not gets its route")
+    func pins() throws {
+        let setup = try Setup()
+        try setup.sink.commit([16: .some(.pin)])
+        #expect(setup.commits == 0)
+
+        let bare = try Setup(keeping: [])
+        try bare.bench.machine.setRedirection(pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
+        try bare.sink.commit([16: .some(.pin)])
+        #expect(bare.commits == 1)
+        try bare.arrivals(of: 16, [48])
+        try bare.sink.commit([16: nil])
+        try bare.arrivals(of: 16, [])
+        #expect(bare.bench.log == ["arrived: [48]", "arrived: []"])
+    }
+
+    @Test("a route that KVM would refuse is refused before, and the rest of its batch with it")
+    func validation() throws {
+        let setup = try Setup(hasWideAPICIDs: true)
+        let base = try setup.sink.reserve(2)
+        try setup.sink.commit([base: message(60)])
+        let bad: [[Int: InterruptRoute?]] = [
+            [base: message(61), 4096: message(61)], [base: message(61), -1: message(61)],
+            [base: message(61), base + 2: message(61)], [base: message(61), 16: message(61)],
+            [base: message(61), base + 1: .some(.pin)], [base: message(61), -1: .some(.pin)],
+            [base: message(61), base + 1: message(61, high: 1)],
+        ]
+        for routes in bad {
+            let error = #expect(throws: InterruptError.self) { try setup.sink.commit(routes) }
+            guard case .kernel(let refusal) = error else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+            #expect(refusal.errno == .invalidArgument)
+        }
+        #expect(setup.commits == 1)
+        try setup.arrivals(of: base, [60])
+        try setup.sink.commit([base + 1: message(61, high: 0x100)])
+        #expect(setup.bench.log == ["arrived: [60]"])
+    }
+
+    @Test("after a refused table our routes are as before, and the same change can be made again")
+    func refusedTable() throws {
+        let setup = try Setup()
+        let base = try setup.sink.reserve(2)
+        try setup.sink.commit([base: message(60)])
+        setup.kernel.refuse("KVM_SET_GSI_ROUTING", with: .noMemory)
+        let error = #expect(throws: InterruptError.self) {
+            try setup.sink.commit([base: message(61), base + 1: message(62)])
+        }
+        #expect(error == .kernel(KernelError("KVM_SET_GSI_ROUTING", on: "told to refuse", .noMemory)))
+        try setup.arrivals(of: base, [60])
+        let before = setup.commits
+        try setup.sink.commit([base: message(60)])
+        #expect(setup.commits == before, "the old route is still the known one")
+        try setup.sink.commit([base: message(61), base + 1: message(62)])
+        try setup.arrivals(of: base, [61])
+        try setup.arrivals(of: base + 1, [62])
+        #expect(setup.bench.log == ["arrived: [60]", "arrived: [61]", "arrived: [62]"])
+    }
+
+    @Test("two full MSI-X tables do not fit: the error says how many would")
+    func exhaustion() throws {
+        let setup = try Setup()
+        let first = try setup.sink.reserve(2048)
+        #expect(first == 24)
+        let error = #expect(throws: InterruptError.self) { try setup.sink.reserve(2048) }
+        // 4,096 routes less the 40 of the pins less the first table.
+        #expect(error == .numbersExhausted(asked: 2048, available: 2008))
+        #expect(try setup.sink.reserve(2008) == 2072)
+        #expect(throws: InterruptError.numbersExhausted(asked: 1, available: 0)) { try setup.sink.reserve(1) }
+        for count in [0, -1, .min, .max] {
+            #expect(throws: InterruptError.self) { try setup.sink.reserve(count) }
+        }
+        // And they all fit into one table.
+        let routes = Dictionary(uniqueKeysWithValues: (24..<4080).map { ($0, message(60)) })
+        try setup.sink.commit(routes)
+        try setup.sink.commit(routes.mapValues { _ in nil })
+        setup.sink.release(24..<4080)
+        #expect(try setup.sink.reserve(4056) == 24)
+    }
+
+    @Test("numbers are given out again, but not while a route of theirs stands")
+    func release() throws {
+        let setup = try Setup()
+        let base = try setup.sink.reserve(4)
+        try setup.sink.commit([base: message(60)])
+        setup.sink.release(base..<base + 4)
+        #expect(try setup.sink.reserve(4) == base + 1)
+        try setup.sink.commit([base: nil])
+        setup.sink.release(base..<base + 1)
+        setup.sink.release(base..<base + 1)
+        setup.sink.release(0..<24)
+        setup.sink.release(5000..<6000)
+        #expect(try setup.sink.reserve(1) == base)
+        #expect(try setup.sink.reserve(1) == base + 5)
+    }
+
+    @Test("irqfds: the kernel's refusals come through, and taking away what is not there is no error")
+    func irqfds() throws {
+        let setup = try Setup()
+        let base = try setup.sink.reserve(1)
+        let notifier = try EventFD()
+        try setup.sink.detach(notifier, from: base)
+        try setup.sink.attach(notifier, to: base, resample: nil)
+        let error = #expect(throws: InterruptError.self) {
+            try setup.sink.attach(notifier, to: base, resample: nil)
+        }
+        #expect(error == .kernel(KernelError("KVM_IRQFD", .resourceBusy)))
+        for number in [-1, .max] {
+            #expect(throws: InterruptError.self) { try setup.sink.attach(notifier, to: number, resample: nil) }
+            #expect(throws: InterruptError.self) { try setup.sink.detach(notifier, from: number) }
+        }
+    }
+
+    @Test(
+        "2,048 routes and irqfds of one device come up in a real machine with one table",
+        .enabled(if: Requirements.kvm, "needs /dev/kvm"))
+    func large() throws {
+        let bench = try KVMBench(LiveKernel())
+        let sink = KVMInterruptSink(bench.machine)
+        let base = try sink.reserve(2048)
+        try sink.commit(
+            Dictionary(uniqueKeysWithValues: (0..<2048).map { (base + $0, message(64 + UInt32($0 % 128))) }))
+        let notifiers = try [0, 1, 1000, 2047].map { offset in
+            let notifier = try EventFD()
+            try sink.attach(notifier, to: base + offset, resample: nil)
+            return notifier
+        }
+        for notifier in notifiers { try notifier.signal() }
+        try bench.arrivals([64, 65, 168, 191])
+        #expect(bench.log == ["arrived: [64, 65, 168, 191]"])
+    }
+}

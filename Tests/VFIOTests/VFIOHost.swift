@@ -1,0 +1,82 @@
+import Glibc
+import LinuxSystem
+import TestSupport
+import Testing
+
+/// A device that the rules are run on. The lab has all four; the fake has them with the same interrupts.
+enum RuleDevice: String, CaseIterable, Sendable {
+    /// INTx 1, MSI 1, MSI-X 0; no reset.
+    case edu
+    /// INTx 1, MSI 1, MSI-X 5.
+    case e1000e
+    /// INTx 1, MSI 0, MSI-X 2,048.
+    case nvme
+    /// INTx 1, MSI 16, MSI-X 0.
+    case xhci
+}
+
+/// Where the rules are run: a kernel, and what of it a rule may depend on.
+struct VFIOHost: Sendable, CustomTestStringConvertible {
+    let name: String
+    let kernel: any Kernel
+    /// Address and IOMMU group of each device.
+    let places: [RuleDevice: (address: String, iommuGroup: Int)]
+    /// Whether MSI-X vectors can be added (kernels from 6.5 on).
+    let hasDynamicMSIX: Bool
+    /// Whether interrupts are remapped, so that MSI can have more than one vector on x86.
+    let remapsInterrupts: Bool
+
+    var testDescription: String { name }
+
+    /// The fake, as a kernel from 6.5 on or before, on a host that remaps interrupts or not.
+    static func fake(_ name: String, hasDynamicMSIX: Bool, remapsInterrupts: Bool) -> VFIOHost {
+        let kernel = FakeKernel()
+        let vfio = FakeVFIO(hostVectors: 392)
+        kernel.install(vfio, at: "/dev/vfio/")
+        var places: [RuleDevice: (address: String, iommuGroup: Int)] = [:]
+        for (number, device) in RuleDevice.allCases.enumerated() {
+            var configuration = device.configuration
+            configuration.hasDynamicMSIX = hasDynamicMSIX
+            if !remapsInterrupts && device == .xhci { configuration.allocatable = 1 }
+            let address = "0000:00:1\(number).0"
+            vfio.add(FakeVFIODevice(address, configuration), iommuGroup: 20 + number)
+            places[device] = (address, 20 + number)
+        }
+        return VFIOHost(
+            name: name, kernel: kernel, places: places, hasDynamicMSIX: hasDynamicMSIX,
+            remapsInterrupts: remapsInterrupts)
+    }
+
+    /// The lab's host, as VFIOD_LAB_DEVICES names its devices: `edu=0000:00:10.0,nvme=0000:00:12.0`.
+    static func live() throws -> VFIOHost {
+        let named = getenv("VFIOD_LAB_DEVICES").map { String(cString: $0) } ?? ""
+        var places: [RuleDevice: (address: String, iommuGroup: Int)] = [:]
+        for pair in named.split(separator: ",") {
+            let parts = pair.split(separator: "=").map(String.init)
+            guard parts.count == 2, let device = RuleDevice(rawValue: parts[0]) else { continue }
+            let link = try readSymbolicLink("/sys/bus/pci/devices/\(parts[1])/iommu_group")
+            let group = try #require(link.split(separator: "/").last.flatMap { Int($0) })
+            places[device] = (parts[1], group)
+        }
+        let unsafe = try readText("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+        let release = try readText("/proc/sys/kernel/osrelease").split(separator: ".").prefix(2).compactMap { Int($0) }
+        return VFIOHost(
+            name: "live", kernel: LiveKernel(), places: places,
+            hasDynamicMSIX: !release.lexicographicallyPrecedes([6, 5]), remapsInterrupts: unsafe == "N")
+    }
+}
+
+extension RuleDevice {
+    /// What the fake says of it.
+    var configuration: FakeVFIODevice.Configuration {
+        switch self {
+        case .edu:
+            var configuration = FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1)
+            configuration.canReset = false
+            return configuration
+        case .e1000e: return FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1, msixCount: 5)
+        case .nvme: return FakeVFIODevice.Configuration(intxCount: 1, msixCount: 2048)
+        case .xhci: return FakeVFIODevice.Configuration(intxCount: 1, msiCount: 16)
+        }
+    }
+}

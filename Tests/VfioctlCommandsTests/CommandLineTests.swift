@@ -1,0 +1,49 @@
+import ArgumentParser
+import Testing
+import VfiodAPI
+
+@testable import VfioctlCommands
+
+@Suite("vfioctl's command line")
+struct CommandLineTests {
+    @Test("verbs and options are read")
+    func verbs() throws {
+        let bind = try #require(
+            try Vfioctl.parseAsRoot([
+                "bind", "00:10.0", "--consent", "swap", "--consent", "console", "--dry-run", "--socket", "/tmp/s",
+            ]) as? BindVerb)
+        #expect(bind.device.address == "0000:00:10.0")
+        #expect(bind.consent == ["swap", "console"])
+        #expect(bind.dryRun && bind.common.socket == "/tmp/s")
+        let test = try #require(
+            try Vfioctl.parseAsRoot([
+                "selftest", "0000:00:10.0", "--type", "msix", "--vectors", "7", "--count", "3", "--json",
+            ]) as? SelfTestVerb)
+        #expect(test.type == .msix && test.vectors == 7 && test.count == 3 && test.common.json)
+        #expect(test.common.socket == VfiodInterface.defaultSocketPath)
+        #expect(try Vfioctl.parseAsRoot(["show", "00:10.0"]) is DescribeVerb)
+        #expect(try Vfioctl.parseAsRoot(["list"]) is ListVerb)
+        #expect(try Vfioctl.parseAsRoot(["interrupts", "0001:00:10.0"]) is InterruptsVerb)
+    }
+
+    @Test(
+        "wrong usage ends with status 64",
+        arguments: [
+            ["nonsense"], ["bind"], ["bind", "x"], ["bind", "0000.00.10:0"], ["bind", "00:10"], ["bind", "00:1g.0"],
+            ["bind", "00:10.0", "00:11.0"], ["selftest", "00:10.0", "--type", "none"],
+            ["selftest", "00:10.0", "--count", "many"], ["list", "--sockte", "/x"],
+        ])
+    func wrongUsage(arguments: [String]) throws {
+        let error = #expect(throws: (any Error).self) { _ = try Vfioctl.parseAsRoot(arguments) }
+        #expect(Vfioctl.exitCode(for: try #require(error)) == .validationFailure)
+    }
+
+    @Test("each verb's help has an example of it")
+    func help() {
+        for verb in Vfioctl.configuration.subcommands where verb != VersionVerb.self {
+            let name = verb._commandName
+            #expect(verb.configuration.discussion.contains("vfioctl \(name)"), "\(name)")
+        }
+        #expect(Vfioctl.helpMessage().contains("EXIT STATUS"))
+    }
+}

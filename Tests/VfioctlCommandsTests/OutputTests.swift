@@ -1,0 +1,146 @@
+import LinuxSystem
+import SystemPackage
+import Testing
+import Varlink
+import VfiodAPI
+
+@testable import VfioctlCommands
+
+@Suite("vfioctl's output")
+struct OutputTests {
+    private static let edu = Wire.Device(
+        address: "0000:00:10.0", name: "Device 11e8", className: "Unclassified device", vendorId: "1234",
+        deviceId: "11e8", classCode: "00ff00", driver: nil, iommuGroup: 3, intx: 1, msi: 1, msix: 0,
+        state: "available")
+
+    private static let blocker = Wire.Blocker(
+        code: "network-address", message: "eth0 has an address.", evidence: "eth0: 10.0.0.2",
+        remedy: "Remove it: ip address flush dev eth0", consent: true)
+
+    @Test("devices are a table with columns as wide as needed")
+    func list() {
+        var nvme = Self.edu
+        nvme.address = "0000:00:12.0"
+        nvme.driver = "nvme"
+        nvme.iommuGroup = nil
+        nvme.msix = 2048
+        nvme.name = "QEMU NVM Express Controller"
+        nvme.state = "bound"
+        #expect(
+            ListVerb.text(List.Reply(devices: [Self.edu, nvme])) == """
+                ADDRESS       STATE      DRIVER  GROUP  INTX  MSI  MSI-X  ID         NAME
+                0000:00:10.0  available  -           3     1    1      0  1234:11e8  Device 11e8
+                0000:00:12.0  bound      nvme        -     1    1   2048  1234:11e8  QEMU NVM Express Controller
+
+                """)
+    }
+
+    @Test("a self-test shows figures, names the vectors at fault as ranges, and its verdict")
+    func selfTest() {
+        let report = Wire.SelfTestReport(
+            type: "msix", raisedBy: "loopback", vectors: 2048, tested: 16, fired: 160, delivered: 155, lost: 5,
+            spurious: 1, lostVectors: [0, 1, 2, 7], spuriousVectors: [9], latencyP50: 12.83, latencyP99: 1240,
+            latencyMax: 2_000_000, notes: ["walked in 8 windows"])
+        #expect(
+            SelfTestVerb.text(SelfTest.Reply(reports: [report], passed: false, progress: nil)) == """
+                TYPE  RAISED BY  VECTORS  TESTED  FIRED  DELIVERED  LOST  SPURIOUS      P50      P99     MAX
+                msix  loopback      2048      16    160        155     5         1  12.8 us  1.24 ms  2.00 s
+                msix by loopback: lost on vectors 0-2, 7
+                msix by loopback: spurious on vectors 9
+                msix by loopback: walked in 8 windows
+                FAILED
+
+                """)
+    }
+
+    @Test("a plan shows its steps, and each blocker with evidence, remedy and the consent that overrides it")
+    func plan() {
+        let step = Wire.Step(action: "write", target: "/sys/x", value: "vfio-pci")
+        #expect(
+            dryRunText(Wire.Plan(steps: [step], blockers: [Self.blocker])) == """
+                1. write /sys/x <- vfio-pci
+                [network-address] eth0 has an address.
+                  seen:   eth0: 10.0.0.2
+                  remedy: Remove it: ip address flush dev eth0
+                  or take it all the same: --consent network-address
+                It would be refused, or need consent.
+
+                """)
+        #expect(dryRunText(Wire.Plan(steps: [], blockers: [])) == "There is nothing to do.\n")
+        #expect(dryRunText(nil) == "There is nothing to do.\n")
+    }
+
+    @Test("interrupt groups are a table, with a line per vector where they are live")
+    func interrupts() {
+        let vector = Wire.InterruptVector(
+            index: 0, wired: true, masked: false, pending: false, hostInterrupt: 40, hostCount: 7)
+        let groups = [
+            Wire.InterruptGroup(type: "intx", count: 0, state: "absent", vectors: []),
+            Wire.InterruptGroup(type: "msix", count: 5, state: "live", vectors: [vector]),
+        ]
+        #expect(
+            InterruptsVerb.text(Interrupts.Reply(groups: groups)) == """
+                TYPE  VECTORS  STATE
+                intx        0  absent
+                msix        5  live
+
+                TYPE  VECTOR  WIRED  MASKED  PENDING  HOST IRQ  COUNT
+                msix       0  yes    no      no             40      7
+
+                """)
+    }
+
+    @Test("a device's details say what is there, and what a bind would meet")
+    func describe() {
+        let details = Wire.Details(
+            device: Self.edu, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: nil,
+            driverOverride: nil, resetMethods: ["flr", "pm"], powerControl: "on", virtualFunctions: 2,
+            totalVirtualFunctions: 7, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: nil)],
+            bindPlan: Wire.Plan(steps: [], blockers: [Self.blocker]), recorded: ["driver": "edu"],
+            operation: Wire.Operation(name: "restore", step: "unbind", since: 1, note: "held by process 7"))
+        let text = DescribeVerb.text(details)
+        for line in [
+            "0000:00:10.0  Device 11e8\n", "interrupts     INTx 1, MSI 1, MSI-X 0\n", "reset methods  flr pm\n",
+            "SR-IOV         2 of 7 virtual functions\n", "  driver = edu\n",
+            "running        restore, at unbind: held by process 7\n", "  [network-address] eth0 has an address.\n",
+        ] {
+            #expect(text.contains(line), "\(line)")
+        }
+    }
+
+    @Test("numbers are said so that people can read them")
+    func wording() {
+        #expect(ranges([]) == "none")
+        #expect(ranges([5]) == "5")
+        #expect(ranges([0, 1, 2, 4, 6, 7]) == "0-2, 4, 6-7")
+        #expect(latency(0) == "0.00 us")
+        #expect(latency(9.996) == "10.00 us")
+        #expect(latency(123.4) == "123 us")
+        #expect(latency(999_999) == "1000 ms")
+        #expect(latency(.nan) == "? us")
+        #expect(latency(.infinity) == "? s")
+    }
+
+    @Test("an error says what failed, on which device and what to do, and has its exit status")
+    func failures() {
+        func failure(_ error: VarlinkError) -> Failure { Failure(.refused(error), socket: "/s") }
+        let kernel = failure(
+            Wire.KernelRefused(
+                device: "0000:00:10.0", step: "unbind", call: "write /sys/x", errno: "EBUSY", hint: "Wait."
+            ).varlinkError)
+        #expect(kernel.text == "0000:00:10.0: the step unbind failed, write /sys/x gave EBUSY. Wait.")
+        #expect(kernel.status == ExitStatus.failed)
+        let refused = failure(
+            Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
+        #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused.\n[network-address]"))
+        #expect(refused.text.contains("--consent network-address"))
+        #expect(failure(.invalidParameter("vectors")).text == "vfiod does not take this value of vectors.")
+        #expect(failure(.methodNotFound("io.vfiod.X")).text == "vfiod answered org.varlink.service.MethodNotFound.")
+        let unreachable = Failure(
+            .unreachable(KernelError("connect", on: "/s", .noSuchFileOrDirectory)), socket: "/s")
+        #expect(unreachable.text.contains("ENOENT") && unreachable.text.contains("vfiod.socket"))
+        #expect(unreachable.status == ExitStatus.unreachable)
+        #expect(Failure(.closed, socket: "/s").status == ExitStatus.unreachable)
+        #expect(Failure(.unintelligible(reason: "x"), socket: "/s").status == ExitStatus.failed)
+    }
+}

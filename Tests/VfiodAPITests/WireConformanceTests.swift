@@ -1,0 +1,217 @@
+import FoundationEssentials
+import Testing
+import Varlink
+import VfiodAPI
+
+/// JSON as it is, to hold it against the description.
+enum JSON: Decodable, Hashable {
+    case null
+    case bool(Bool)
+    case int(Int)
+    case float(Double)
+    case string(String)
+    case array([JSON])
+    case object([String: JSON])
+
+    init(from decoder: any Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        if value.decodeNil() {
+            self = .null
+        } else if let bool = try? value.decode(Bool.self) {
+            self = .bool(bool)
+        } else if let int = try? value.decode(Int.self) {
+            self = .int(int)
+        } else if let float = try? value.decode(Double.self) {
+            self = .float(float)
+        } else if let string = try? value.decode(String.self) {
+            self = .string(string)
+        } else if let array = try? value.decode([JSON].self) {
+            self = .array(array)
+        } else {
+            self = .object(try value.decode([String: JSON].self))
+        }
+    }
+
+    init(encoding value: some Encodable) throws {
+        self = try JSONDecoder().decode(JSON.self, from: JSONEncoder().encode(value))
+    }
+}
+
+/// The description is the contract: the Swift types must have its fields, no more and no fewer, with its types.
+@Suite("Wire types")
+struct WireConformanceTests {
+    private let description: InterfaceDescription
+
+    init() throws { description = try VfiodInterface.description() }
+
+    /// Where `json` does not fit `type`. With `complete`, optional fields have to be there too, so that none is missing
+    /// in Swift.
+    private func misfits(_ json: JSON, _ type: VarlinkType, complete: Bool, at path: String) -> [String] {
+        switch (type, json) {
+        case (.bool, .bool), (.int, .int), (.float, .float), (.float, .int), (.string, .string), (.object, .object):
+            return []
+        case (.named(let name), _):
+            guard let type = description.types[name] else { return ["\(path): no type \(name)"] }
+            return misfits(json, type, complete: complete, at: path)
+        case (.optional(let type), _): return misfits(json, type, complete: complete, at: path)
+        case (.array(let element), .array(let values)):
+            if complete && values.isEmpty { return ["\(path): an empty sample shows nothing"] }
+            return values.flatMap { misfits($0, element, complete: complete, at: "\(path)[]") }
+        case (.map(let element), .object(let values)):
+            return values.flatMap { misfits($0.value, element, complete: complete, at: "\(path).\($0.key)") }
+        case (.structure(let fields), .object(let values)):
+            return misfits(values, fields, complete: complete, at: path)
+        default: return ["\(path): \(json) is no \(type)"]
+        }
+    }
+
+    private func misfits(
+        _ values: [String: JSON], _ fields: [VarlinkField], complete: Bool, at path: String
+    ) -> [String] {
+        let unknown = Set(values.keys).subtracting(fields.map(\.name))
+        var found = unknown.map { "\(path).\($0): not in the description" }
+        for field in fields {
+            var isOptional = false
+            if case .optional = field.type { isOptional = true }
+            if let value = values[field.name] {
+                found += misfits(value, field.type, complete: complete, at: "\(path).\(field.name)")
+                if !complete && isOptional { found.append("\(path).\(field.name): written although absent") }
+            } else if complete || !isOptional {
+                found.append("\(path).\(field.name): missing")
+            }
+        }
+        return found
+    }
+
+    private func check(
+        _ value: some Codable & Hashable, _ fields: [VarlinkField], complete: Bool = true, _ name: String
+    ) throws {
+        guard case .object(let values) = try JSON(encoding: value) else {
+            Issue.record("\(name) is no object")
+            return
+        }
+        #expect(misfits(values, fields, complete: complete, at: name).isEmpty)
+        func decoded<Value: Decodable>(like value: Value) throws -> Value where Value: Encodable {
+            try JSONDecoder().decode(Value.self, from: JSONEncoder().encode(value))
+        }
+        #expect(try decoded(like: value) == value)
+    }
+
+    private func check<Method: VfiodMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters, _ replies: [Method.Reply]
+    ) throws where Method.Parameters: Hashable, Method.Reply: Hashable {
+        let described = try #require(description.methods[Method.name])
+        #expect(Method.Parameters.fields == described.input.map(\.name))
+        try check(parameters, described.input, "\(Method.name) parameters")
+        for reply in replies { try check(reply, described.output, "\(Method.name) reply") }
+    }
+
+    @Test("every method of the description has a type with its fields, and no other is there")
+    func methods() throws {
+        #expect(description.name == VfiodInterface.name)
+        #expect(
+            Set(description.methods.keys)
+                == [List.name, Describe.name, Bind.name, Restore.name, SelfTest.name, Interrupts.name])
+        let device = "0000:00:10.0"
+        #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
+        try check(
+            List.Reply(devices: [Samples.device]), try #require(description.methods[List.name]).output, "List reply")
+        try check(Describe.self, Describe.Parameters(device: device), [Describe.Reply(details: Samples.details)])
+        try check(
+            Bind.self, Bind.Parameters(device: device, consent: ["swap"], dryRun: true),
+            [Bind.Reply(plan: Samples.plan, progress: "x")])
+        try check(
+            Restore.self, Restore.Parameters(device: device, dryRun: true),
+            [Restore.Reply(plan: Samples.plan, progress: "x")])
+        try check(
+            SelfTest.self,
+            SelfTest.Parameters(device: device, type: "msi", vectors: 1, count: 1, fault: "drop-irqfd"),
+            [SelfTest.Reply(reports: [Samples.report], passed: true, progress: "x")])
+        try check(
+            Interrupts.self, Interrupts.Parameters(device: device), [Interrupts.Reply(groups: [Samples.group])])
+    }
+
+    @Test("absent optional fields are left out, and only those that the description calls optional can be")
+    func optionalFields() throws {
+        let output = try #require(description.methods[SelfTest.name]).output
+        try check(SelfTest.Reply(reports: nil, passed: nil, progress: nil), output, complete: false, "SelfTest reply")
+        let input = try #require(description.methods[SelfTest.name]).input
+        try check(
+            SelfTest.Parameters(device: "d", type: nil, vectors: nil, count: nil, fault: nil), input,
+            complete: false, "SelfTest parameters")
+        guard case .structure(let fields)? = description.types["Details"] else {
+            Issue.record("Details is no structure")
+            return
+        }
+        try check(Samples.sparseDetails, fields, complete: false, "Details")
+    }
+
+    @Test("every error of the description has a type with its fields")
+    func errors() throws {
+        let device = "0000:00:10.0"
+        let samples: [(String, JSON)] = [
+            try sample(Wire.DeviceNotFound(device: device)),
+            try sample(Wire.Refused(device: device, operation: "bind", blockers: Samples.plan.blockers)),
+            try sample(Wire.DeviceBusy(device: device, operation: "bind", step: "unbind")),
+            try sample(Wire.WrongState(device: device, state: "available", needed: "bound", message: "x")),
+            try sample(
+                Wire.KernelRefused(device: device, step: "unbind", call: "write", errno: "EBUSY", hint: "x")),
+            try sample(Wire.StillRunning(device: device, operation: "restore", step: "unbind", cause: "x")),
+            try sample(Wire.SelfTestUnavailable(device: device, message: "x", hint: "x")),
+            try sample(Wire.ProtocolError(reason: "x")),
+        ]
+        #expect(Set(samples.map(\.0)) == Set(description.errors.keys))
+        for (name, json) in samples {
+            guard case .object(let values) = json, let fields = description.errors[name] else {
+                Issue.record("\(name) is not in the description")
+                continue
+            }
+            #expect(misfits(values, fields, complete: true, at: name).isEmpty)
+        }
+        #expect(Wire.ProtocolError.fullName == VfiodInterface.protocolError)
+    }
+
+    private func sample(_ error: some VfiodError) throws -> (String, JSON) {
+        (type(of: error).name, try JSON(encoding: error))
+    }
+
+    @Test("an error is found again in what came over the wire, and only as its own type")
+    func errorRoundTrip() {
+        let error = Wire.DeviceBusy(device: "d", operation: "bind", step: "unbind").varlinkError
+        #expect(error.name == "io.vfiod.DeviceBusy")
+        #expect(Wire.DeviceBusy(error) == Wire.DeviceBusy(device: "d", operation: "bind", step: "unbind"))
+        #expect(Wire.DeviceNotFound(error) == nil)
+    }
+}
+
+/// Values with every field set.
+enum Samples {
+    static let device = Wire.Device(
+        address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8", classCode: "00ff00",
+        driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
+    static let plan = Wire.Plan(
+        steps: [Wire.Step(action: "write", target: "/sys/x", value: "1")],
+        blockers: [Wire.Blocker(code: "swap", message: "m", evidence: "e", remedy: "r", consent: true)])
+    static let details = Wire.Details(
+        device: device, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: 0,
+        driverOverride: "vfio-pci", resetMethods: ["flr"], powerControl: "on", virtualFunctions: 0,
+        totalVirtualFunctions: 7, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: "edu")],
+        bindPlan: plan, recorded: ["driver": "edu"],
+        operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
+    static let sparseDetails = Wire.Details(
+        device: Wire.Device(
+            address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8",
+            classCode: "00ff00", driver: nil, iommuGroup: nil, intx: 1, msi: 1, msix: 0, state: "available"),
+        subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: nil, driverOverride: nil,
+        resetMethods: [], powerControl: nil, virtualFunctions: nil, totalVirtualFunctions: nil,
+        iommuGroupMembers: [], bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+    static let report = Wire.SelfTestReport(
+        type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,
+        lostVectors: [3], spuriousVectors: [4], latencyP50: 12.5, latencyP99: 20.25, latencyMax: 30, notes: ["x"])
+    static let group = Wire.InterruptGroup(
+        type: "msix", count: 5, state: "live",
+        vectors: [
+            Wire.InterruptVector(
+                index: 0, wired: true, masked: false, pending: false, hostInterrupt: 40, hostCount: 7)
+        ])
+}

@@ -1,0 +1,248 @@
+import InterruptSources
+import LinuxSystem
+import Logging
+import PCI
+import Passthrough
+import ServiceLifecycle
+import Synchronization
+import SystemPackage
+import Systemd
+import TestSupport
+import Testing
+import Varlink
+import VfiodAPI
+import VfiodDaemon
+
+/// A daemon in this process, on a real socket, over devices in memory.
+private final class RunningDaemon: Sendable {
+    let directory: TemporaryDirectory
+    let devices = InMemoryDevices()
+    let group: ServiceGroup
+    let log = Lines()
+    private let notifications: DatagramReceiver
+
+    final class Lines: Sendable {
+        private let lines = Mutex<[String]>([])
+        var all: [String] { lines.withLock { $0 } }
+        func add(_ line: String) { lines.withLock { $0.append(line) } }
+    }
+
+    var path: String { directory.file("io.vfiod") }
+
+    init() throws {
+        directory = try TemporaryDirectory()
+        notifications = try DatagramReceiver(path: directory.file("notify"))
+        let listener = try UnixListener(path: directory.file("io.vfiod"))
+        let logger = Logger(label: "test") { [log] _ in
+            SystemLogHandler(.standardError { log.add($0) }, identifier: "vfiod", level: .info)
+        }
+        let daemon = Daemon(
+            Configuration(), devices: devices, listener: SharedDescriptor(try listener.descriptor.duplicate()),
+            notifier: try Notifier(socketPath: directory.file("notify")), logger: logger)
+        group = ServiceGroup(configuration: .init(services: [.init(service: daemon)], logger: logger))
+    }
+
+    func notification() async throws -> String { try await blocking { [self] in try notifications.next() } }
+
+    /// Runs `body` beside the daemon, and then stops the daemon gracefully.
+    static func with(_ body: @Sendable (RunningDaemon) async throws -> Void) async throws {
+        let daemon = try RunningDaemon()
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await daemon.group.run() }
+            #expect(try await daemon.notification() == "READY=1\nSTATUS=Serving")
+            let result: Result<Void, any Error>
+            do {
+                result = .success(try await body(daemon))
+            } catch {
+                result = .failure(error)
+            }
+            await daemon.group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+            try result.get()
+        }
+        #expect(try await daemon.notification() == "STOPPING=1")
+    }
+
+    func call<Method: VfiodMethod>(_ method: Method.Type, _ parameters: Method.Parameters) async throws -> Method.Reply
+    {
+        try await blocking { [path] in
+            var client = try VarlinkClient(path: path)
+            return try client.call(Method.fullName, parameters, as: Method.Reply.self)
+        }
+    }
+
+    func stream<Method: VfiodMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters
+    ) async throws -> [Method.Reply] {
+        try await blocking { [path] in
+            var client = try VarlinkClient(path: path)
+            var replies: [Method.Reply] = []
+            try client.stream(Method.fullName, parameters, as: Method.Reply.self) { replies.append($0) }
+            return replies
+        }
+    }
+
+    /// The error that a call is answered with.
+    func refusal<Method: VfiodMethod>(
+        of method: Method.Type, _ parameters: Method.Parameters
+    ) async throws -> VarlinkError? {
+        do {
+            _ = try await call(method, parameters)
+        } catch VarlinkClientError.refused(let error) {
+            return error
+        }
+        return nil
+    }
+}
+
+/// Runs what blocks on a thread of its own: Swift's own threads are needed to answer the calls.
+private func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await BlockingLane(name: "test").run(body)
+}
+
+@Suite("Daemon")
+struct DaemonTests {
+    private static let edu = "0000:00:10.0"
+
+    private struct Parameter: Codable { var parameter: String }
+
+    @Test("devices are listed, described, bound with progress, and restored, and each change leaves an audit line")
+    func bindAndRestore() async throws {
+        try await RunningDaemon.with { daemon in
+            let listed = try await daemon.call(List.self, NoParameters()).devices
+            #expect(listed.map(\.address) == ["0000:00:10.0", "0000:00:11.0"])
+            #expect(listed.first?.vendorId == "1234")
+            #expect(listed.first?.classCode == "00ff00")
+            let replies = try await daemon.stream(
+                Bind.self, Bind.Parameters(device: "00:10.0", consent: ["network-address"], dryRun: nil))
+            #expect(replies.map(\.progress) == ["step 1", "step 2", "step 3", nil])
+            #expect(replies.last?.plan?.steps.count == 1)
+            #expect(await daemon.devices.consents == [[.networkAddress]])
+            let details = try await daemon.call(Describe.self, Describe.Parameters(device: Self.edu)).details
+            #expect(details.device.state == "bound")
+            #expect(details.revision == "10")
+            let restored = try await daemon.call(Restore.self, Restore.Parameters(device: Self.edu, dryRun: nil))
+            #expect(restored.progress == nil)
+            let audit = daemon.log.all.filter { $0.contains("asked for by user") }
+            #expect(audit.count == 2)
+            #expect(audit.first?.hasPrefix("<5>bind of 0000:00:10.0") == true)
+            #expect(audit.last?.contains("restore of 0000:00:10.0") == true)
+            #expect(audit.allSatisfy { $0.contains(": done") && $0.contains("peer_uid=") })
+        }
+    }
+
+    @Test("a dry run changes nothing, shows blockers with their consent, and is no change in the audit")
+    func dryRun() async throws {
+        try await RunningDaemon.with { daemon in
+            let reply = try await daemon.call(
+                Bind.self, Bind.Parameters(device: Self.edu, consent: nil, dryRun: true))
+            #expect(reply.plan?.blockers.first?.code == "network-address")
+            #expect(reply.plan?.blockers.first?.consent == true)
+            let states = try await daemon.call(List.self, NoParameters()).devices.map(\.state)
+            #expect(states == ["available", "available"])
+            #expect(daemon.log.all.allSatisfy { !$0.contains("asked for by") })
+        }
+    }
+
+    @Test("arguments are checked before the host is asked, and the error names the wrong one")
+    func badArguments() async throws {
+        try await RunningDaemon.with { daemon in
+            func wrong(_ parameters: SelfTest.Parameters) async throws -> String? {
+                let error = try await daemon.refusal(of: SelfTest.self, parameters)
+                #expect(error?.name == "org.varlink.service.InvalidParameter")
+                return error?.parameters(as: Parameter.self)?.parameter
+            }
+            func selfTest(
+                device: String = Self.edu, type: String? = nil, vectors: Int? = nil, count: Int? = nil,
+                fault: String? = nil
+            ) -> SelfTest.Parameters {
+                SelfTest.Parameters(device: device, type: type, vectors: vectors, count: count, fault: fault)
+            }
+            for device in ["", "x", "0000:00:10", "0000:00:20.0", "../../x", "0000:00:10.8"] {
+                #expect(try await wrong(selfTest(device: device)) == "device")
+            }
+            for vectors in [0, -1, 2049, Int.max, Int.min] {
+                #expect(try await wrong(selfTest(vectors: vectors)) == "vectors")
+            }
+            for count in [0, 1_000_001] { #expect(try await wrong(selfTest(count: count)) == "count") }
+            #expect(try await wrong(selfTest(type: "MSI")) == "type")
+            #expect(try await wrong(selfTest(fault: "none")) == "fault")
+            for code in ["root-disk", "nonsense"] {
+                let error = try await daemon.refusal(
+                    of: Bind.self, Bind.Parameters(device: Self.edu, consent: [code], dryRun: nil))
+                #expect(error?.parameters(as: Parameter.self)?.parameter == "consent")
+            }
+            #expect(await daemon.devices.requests.isEmpty)
+            #expect(await daemon.devices.consents.isEmpty)
+        }
+    }
+
+    @Test("a self-test reports, and one that lost something did not pass")
+    func selfTest() async throws {
+        try await RunningDaemon.with { daemon in
+            let good = try await daemon.call(
+                SelfTest.self,
+                SelfTest.Parameters(device: Self.edu, type: nil, vectors: nil, count: nil, fault: nil))
+            #expect(good.passed == true)
+            #expect(good.reports?.map(\.type) == ["intx", "msi", "msix"])
+            #expect(good.reports?.first?.fired == 10)
+            let bad = try await daemon.stream(
+                SelfTest.self,
+                SelfTest.Parameters(device: Self.edu, type: "msi", vectors: 1, count: 3, fault: "drop-irqfd"))
+            #expect(bad.map(\.progress) == ["testing", nil])
+            #expect(bad.last?.passed == false)
+            #expect(bad.last?.reports?.first?.lostVectors == [0])
+            let groups = try await daemon.call(Interrupts.self, Interrupts.Parameters(device: Self.edu)).groups
+            #expect(groups.first?.vectors.first?.hostCount == 7)
+        }
+    }
+
+    @Test("each of the domain's errors arrives as its wire error, with its data")
+    func errors() async throws {
+        try await RunningDaemon.with { daemon in
+            let address = try #require(PCIAddress(Self.edu))
+            func refusal(_ failure: PassthroughError) async throws -> VarlinkError {
+                await daemon.devices.fail(failure)
+                return try #require(
+                    try await daemon.refusal(of: Restore.self, Restore.Parameters(device: Self.edu, dryRun: nil)))
+            }
+            let missing = try await daemon.refusal(of: Describe.self, Describe.Parameters(device: "0000:77:00.0"))
+            #expect(missing.flatMap(Wire.DeviceNotFound.init)?.device == "0000:77:00.0")
+            let refused = try await refusal(.refused(address, operation: "restore", [InMemoryDevices.blocker]))
+            #expect(Wire.Refused(refused)?.blockers.first?.evidence == "eth0: 10.0.0.2")
+            let busy = try await refusal(.busy(address, operation: "bind", step: "unbind"))
+            #expect(Wire.DeviceBusy(busy)?.step == "unbind")
+            let state = try await refusal(
+                .wrongState(address, state: "available", needed: "bound", message: "Bind it first."))
+            #expect(Wire.WrongState(state)?.needed == "bound")
+            let kernel = try await refusal(
+                .kernel(
+                    address, step: "unbind", KernelError("write", on: "/sys/x", Errno(rawValue: 16)), hint: "Wait."))
+            #expect(
+                Wire.KernelRefused(kernel)
+                    == Wire.KernelRefused(
+                        device: Self.edu, step: "unbind", call: "write /sys/x", errno: "EBUSY", hint: "Wait."))
+            let running = try await refusal(
+                .stillRunning(address, operation: "restore", step: "unbind", cause: "held by process 7"))
+            #expect(Wire.StillRunning(running)?.cause == "held by process 7")
+            let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
+            #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
+            let argument = try await refusal(.invalidArgument("vectors", reason: "is more than it has"))
+            #expect(argument.parameters(as: Parameter.self)?.parameter == "vectors")
+            #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })
+        }
+    }
+
+    @Test("the service introduces itself with a description that can be read")
+    func introspection() async throws {
+        try await RunningDaemon.with { daemon in
+            let info = try await blocking { [path = daemon.path] in
+                var client = try VarlinkClient(path: path)
+                return try client.call(
+                    "org.varlink.service.GetInfo", NoParameters(), as: VarlinkService.Information.self)
+            }
+            #expect(info.interfaces == ["org.varlink.service", "io.vfiod"])
+            #expect(info.version == vfiodVersion)
+        }
+    }
+}

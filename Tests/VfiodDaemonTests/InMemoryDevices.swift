@@ -1,0 +1,93 @@
+import InterruptSources
+import LinuxSystem
+import PCI
+import Passthrough
+import SystemPackage
+
+/// A host with a few devices that exist in memory only.
+actor InMemoryDevices: DeviceOperations {
+    private var states: [PCIAddress: DeviceState] = [:]
+    private(set) var requests: [SelfTestRequest] = []
+    private(set) var consents: [Set<BlockerCode>] = []
+    /// What the next changing call throws.
+    var failure: PassthroughError?
+
+    static let blocker = Blocker(
+        code: .networkAddress, message: "eth0 has an address.", evidence: "eth0: 10.0.0.2",
+        remedy: "Remove it: ip address flush dev eth0")
+
+    init(_ addresses: [String] = ["0000:00:10.0", "0000:00:11.0"]) {
+        for address in addresses.compactMap({ PCIAddress($0) }) { states[address] = .available }
+    }
+
+    func fail(_ error: PassthroughError) { failure = error }
+
+    private func summary(_ address: PCIAddress) throws(PassthroughError) -> DeviceSummary {
+        guard let state = states[address] else { throw .deviceNotFound(address.description) }
+        return DeviceSummary(
+            address: address, name: "edu", className: "Unclassified", vendorID: 0x1234, deviceID: 0x11e8,
+            classCode: 0xff00, driver: state == .bound ? "vfio-pci" : nil, iommuGroup: 3,
+            interrupts: InterruptCounts(legacy: 1, msi: 1, msix: 0), state: state)
+    }
+
+    func list() async throws(PassthroughError) -> [DeviceSummary] {
+        var found: [DeviceSummary] = []
+        for address in states.keys.sorted() { found.append(try summary(address)) }
+        return found
+    }
+
+    func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {
+        DeviceDetails(
+            summary: try summary(address), subsystemVendorID: 0x1af4, subsystemDeviceID: 0x1100, revision: 0x10,
+            numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: "on", virtualFunctions: nil,
+            totalVirtualFunctions: nil, iommuGroupMembers: [IOMMUGroupMember(address: address, driver: nil)],
+            bindPlan: Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+    }
+
+    func bind(
+        _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        if let failure { throw failure }
+        consents.append(consent)
+        let step = Plan.Step(action: "write", target: "driver_override", value: "vfio-pci")
+        if !dryRun {
+            for index in 1...3 { progress("step \(index)") }
+            states[address] = .bound
+        }
+        return Plan(steps: [step], blockers: dryRun ? [InMemoryDevices.blocker] : [])
+    }
+
+    func restore(
+        _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        if let failure { throw failure }
+        if !dryRun { states[address] = .available }
+        return Plan(steps: [], blockers: [])
+    }
+
+    func selfTest(
+        _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> [SelfTestReport] {
+        _ = try summary(address)
+        if let failure { throw failure }
+        requests.append(request)
+        progress("testing")
+        return request.types.map { type in
+            var report = SelfTestReport(type: type, raiser: .loopback, vectors: 1, tested: 1)
+            report.fired = request.count
+            report.delivered = request.fault == nil ? request.count : 0
+            report.lost = request.fault == nil ? 0 : request.count
+            report.lostVectors = request.fault == nil ? [] : [0]
+            return report
+        }
+    }
+
+    func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState] {
+        _ = try summary(address)
+        let vector = InterruptVectorState(
+            index: 0, wired: true, masked: false, pending: false, hostInterrupt: 40, hostCount: 7)
+        return [InterruptGroupState(type: .msi, count: 1, state: "live", vectors: [vector])]
+    }
+}
