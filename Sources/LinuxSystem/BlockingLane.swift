@@ -46,7 +46,7 @@ public final class BlockingLane: Sendable {
 
     /// What the lane and its thread share; the thread holds it, so that it does not hold the lane.
     private final class Queue: Sendable {
-        private struct State {
+        private struct State: Sendable {
             var jobs: [@Sendable () -> Void] = []
             var isEnding = false
         }

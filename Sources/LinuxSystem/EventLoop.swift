@@ -1,6 +1,5 @@
 internal import CLinux
 internal import Glibc
-internal import Synchronization
 internal import SystemPackage
 
 /// One thread that waits on descriptors and is also a serial executor: actors that name it as theirs run on it, so
@@ -18,12 +17,12 @@ public final class EventLoop: SerialExecutor, Sendable {
         fileprivate let descriptor: CInt
     }
 
-    private enum Work {
+    private enum Work: Sendable {
         case job(UnownedJob)
         case body(@Sendable () -> Void)
     }
 
-    private struct State {
+    private struct State: Sendable {
         var work: [Work] = []
         var handlers: [UInt64: Handler] = [:]
         var lastID = EventLoop.wakeID
@@ -36,7 +35,7 @@ public final class EventLoop: SerialExecutor, Sendable {
     private let name: String
     private let epoll: Epoll
     private let wake: EventFD
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// Starts the thread. `name` shows in `ps -L`; the kernel keeps its first 15 bytes. Throws EMFILE at the limit of
     /// descriptors, EAGAIN at the limit of threads.

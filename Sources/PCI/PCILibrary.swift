@@ -27,7 +27,12 @@ public final class PCILibrary: Sendable {
 
     /// The addresses of all functions, ascending (pci_scan_bus).
     public func addresses() throws(PCILibraryError) -> [PCIAddress] {
-        try unsafe access { access throws(PCILibraryError) in
+        // libpci gives up on such an entry, and leaves what it had open.
+        let entries = (try? listDirectory(path + "/devices")) ?? []
+        if let stranger = entries.first(where: { PCIAddress($0) == nil }) {
+            throw PCILibraryError(description: "\(path)/devices/\(stranger) is no PCI address")
+        }
+        return try unsafe access { access throws(PCILibraryError) in
             guard unsafe cpci_scan(access) == 0 else { throw PCILibrary.lastError() }
             var found: [PCIAddress] = []
             // SAFETY: the list belongs to the access, which is open until this closure ends.
@@ -83,9 +88,8 @@ public final class PCILibrary: Sendable {
         let result: Result<Value, PCILibraryError> = PCILibrary.shared.withLock { _ in
             do throws(PCILibraryError) {
                 let access = try unsafe PCILibrary.open(path)
-                let value = try unsafe body(access)
-                unsafe pci_cleanup(access)
-                return .success(value)
+                defer { unsafe pci_cleanup(access) }
+                return .success(try unsafe body(access))
             } catch {
                 return .failure(error)
             }
@@ -95,7 +99,7 @@ public final class PCILibrary: Sendable {
 
     private static func open(_ path: String) throws(PCILibraryError) -> UnsafeMutablePointer<pci_access> {
         var bytes = path.utf8CString
-        // SAFETY: libpci keeps a copy of the path. After an error the access is abandoned, as its state is unknown.
+        // SAFETY: libpci keeps a copy of the path, which is terminated and lives until the call returns.
         let access = unsafe bytes.withUnsafeMutableBufferPointer { buffer -> UnsafeMutablePointer<pci_access>? in
             guard let start = buffer.baseAddress else { return nil }
             return unsafe cpci_open(start)

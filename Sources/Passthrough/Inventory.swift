@@ -84,7 +84,7 @@ struct Inventory: Sendable {
         do throws(PCILibraryError) {
             return try PCILibrary(sysfs: sysfs.root).addresses()
         } catch {
-            // It gives up on the whole bus for one entry that it does not understand.
+            // It gives up on the whole bus for one entry that is no address.
             logger.warning("libpci cannot scan the bus: \(error)")
             return sysfs.addresses()
         }

@@ -13,8 +13,8 @@ public final class FakeVFIODevice: Sendable {
         public var msiCount: UInt32 = 0
         /// What it says of MSI-X.
         public var msixCount: UInt32 = 0
-        /// Whether MSI-X vectors can be added while it is on (kernels from 6.5 on).
-        public var hasDynamicMSIX = true
+        /// Whether the kernel is Linux 6.5 or later, with which MSI-X vectors can be added while it is on.
+        public var isLinux6dot5 = true
         /// The most interrupts that the host allocates for it; more asked for is the positive result.
         public var allocatable = 2048
         /// Whether it can be reset.

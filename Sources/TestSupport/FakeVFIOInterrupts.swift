@@ -61,7 +61,7 @@ extension FakeVFIODevice.Configuration {
         switch index {
         case 0: return (intxCount, 7)
         case 1: return (msiCount, noResize)
-        case 2: return (msixCount, hasDynamicMSIX ? UInt32(VFIO_IRQ_INFO_EVENTFD) : noResize)
+        case 2: return (msixCount, isLinux6dot5 ? UInt32(VFIO_IRQ_INFO_EVENTFD) : noResize)
         case 3, 4: return (1, noResize)
         default: throw KernelError("ioctl", .invalidArgument)
         }
@@ -193,6 +193,8 @@ struct FakeVFIOInterrupts {
             let wanted = request.start + request.count
             if wanted == 0 { throw refused(Errno(rawValue: ERANGE)) }
             if wanted > device.allocatable { return CInt(device.allocatable) }
+            // Before 6.5 it then found that the range begins behind the vectors it had allocated.
+            if request.count == 0 && !device.isLinux6dot5 { throw refused(.invalidArgument) }
             active = request.index
             allocated = wanted
         }
@@ -213,7 +215,7 @@ struct FakeVFIOInterrupts {
         _ vector: Int, _ descriptor: CInt, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?
     ) throws(KernelError) {
         if vector >= allocated {
-            guard active == 2, device.hasDynamicMSIX else { throw refused(.invalidArgument) }
+            guard active == 2, device.isLinux6dot5 else { throw refused(.invalidArgument) }
             if descriptor >= 0 { allocated = vector + 1 }
         }
         unwire(vector, host)

@@ -23,7 +23,10 @@ public final class TemporaryDirectory: Sendable {
     public func file(_ name: String) -> String { "\(path)/\(name)" }
 
     private static func remove(_ path: String) {
-        for name in (try? listDirectory(path)) ?? [] { remove("\(path)/\(name)") }
+        // A link is removed, never followed: it may lead out of the directory.
+        if (try? readSymbolicLink(path)) == nil {
+            for name in (try? listDirectory(path)) ?? [] { remove("\(path)/\(name)") }
+        }
         // SAFETY: the path is a NUL-terminated copy, alive for the call.
         _ = unsafe Glibc.remove(path)
     }

@@ -49,11 +49,6 @@ public final class VFIODevice: Sendable {
         }
     }
 
-    /// A second descriptor of the device, to be handed to another process.
-    public func duplicateDescriptor() throws(KernelError) -> OwnedDescriptor {
-        try descriptor.duplicate()
-    }
-
     var kernel: any Kernel { group.container.kernel }
     var raw: CInt { descriptor.rawValue }
 }

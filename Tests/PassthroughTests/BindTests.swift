@@ -6,7 +6,7 @@ import Testing
 
 @testable import Passthrough
 
-@Suite("Bind and Restore") struct BindTests {
+@Suite("Bind and Restore", .serialized) struct BindTests {
     let fixture: HostFixture
     var fake: FakeHost { fixture.fake }
     var nic: PCIAddress { fixture.nic }

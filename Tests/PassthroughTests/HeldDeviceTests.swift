@@ -5,7 +5,7 @@ import Testing
 
 @testable import Passthrough
 
-@Suite("A device that a process holds") struct HeldDeviceTests {
+@Suite("A device that a process holds", .serialized) struct HeldDeviceTests {
     let fixture: HostFixture
     let before: [String: String]
     var fake: FakeHost { fixture.fake }
@@ -91,7 +91,7 @@ import Testing
     }
 }
 
-@Suite("Exclusive use") struct ExclusiveUseTests {
+@Suite("Exclusive use", .serialized) struct ExclusiveUseTests {
     @Test("A bound device is busy while its one user runs, and bound again after") func exclusive() async throws {
         let fixture = try HostFixture()
         let nic = fixture.nic

@@ -83,7 +83,7 @@ import Testing
     }
 }
 
-@Suite("Inventory") struct InventoryTests {
+@Suite("Inventory", .serialized) struct InventoryTests {
     private func fixture() throws -> HostFixture {
         let fixture = try HostFixture()
         var config = FakeConfigSpace()

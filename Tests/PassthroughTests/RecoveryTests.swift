@@ -6,7 +6,7 @@ import Testing
 
 @testable import Passthrough
 
-@Suite("Recovery") struct RecoveryTests {
+@Suite("Recovery", .serialized) struct RecoveryTests {
     /// What the host was like after each write of an operation: what a vfiod killed there leaves behind.
     private final class Crashes: Sendable {
         private let copies = Lock<[FakeHost]>([])
@@ -30,7 +30,7 @@ import Testing
         let before = fixture.fake.settings(of: fixture.nic)
         let crashes = Crashes()
         let fake = fixture.fake
-        fake.afterWrite { _ in crashes.add(try? FakeHost(copying: fake)) }
+        fake.afterWrite { [weak fake] _ in crashes.add(fake.flatMap { try? FakeHost(copying: $0) }) }
         _ = try await fixture.bind()
         #expect(crashes.all.count == 3)
         for copy in crashes.all {
@@ -49,7 +49,7 @@ import Testing
         let crashes = Crashes()
         let fake = fixture.fake
         fake.set(fixture.nic, "reset_method", "pm\n")
-        fake.afterWrite { _ in crashes.add(try? FakeHost(copying: fake)) }
+        fake.afterWrite { [weak fake] _ in crashes.add(fake.flatMap { try? FakeHost(copying: $0) }) }
         _ = try await fixture.restore()
         #expect(crashes.all.count == 5)
         for copy in crashes.all {

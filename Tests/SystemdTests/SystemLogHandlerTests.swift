@@ -1,6 +1,5 @@
 import LinuxSystem
 import Logging
-import Synchronization
 import Systemd
 import TestSupport
 import Testing
@@ -27,7 +26,7 @@ struct SystemLogHandlerTests {
 
     @Test("standard error gets one line with the priority in front, whatever the message holds")
     func standardError() {
-        let lines = Mutex<[String]>([])
+        let lines = Locked<[String]>([])
         let text = LogDestination.standardError { line in lines.withLock { $0.append(line) } }
         withExtendedLifetime(lines) {
             let logger = logger(text)

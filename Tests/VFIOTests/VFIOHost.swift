@@ -21,29 +21,29 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
     let kernel: any Kernel
     /// Address and IOMMU group of each device.
     let places: [RuleDevice: (address: String, iommuGroup: Int)]
-    /// Whether MSI-X vectors can be added (kernels from 6.5 on).
-    let hasDynamicMSIX: Bool
+    /// Whether it is Linux 6.5 or later, with which MSI-X became dynamic.
+    let isLinux6dot5: Bool
     /// Whether interrupts are remapped, so that MSI can have more than one vector on x86.
     let remapsInterrupts: Bool
 
     var testDescription: String { name }
 
     /// The fake, as a kernel from 6.5 on or before, on a host that remaps interrupts or not.
-    static func fake(_ name: String, hasDynamicMSIX: Bool, remapsInterrupts: Bool) -> VFIOHost {
+    static func fake(_ name: String, isLinux6dot5: Bool, remapsInterrupts: Bool) -> VFIOHost {
         let kernel = FakeKernel()
         let vfio = FakeVFIO(hostVectors: 392)
         kernel.install(vfio, at: "/dev/vfio/")
         var places: [RuleDevice: (address: String, iommuGroup: Int)] = [:]
         for (number, device) in RuleDevice.allCases.enumerated() {
             var configuration = device.configuration
-            configuration.hasDynamicMSIX = hasDynamicMSIX
+            configuration.isLinux6dot5 = isLinux6dot5
             if !remapsInterrupts && device == .xhci { configuration.allocatable = 1 }
             let address = "0000:00:1\(number).0"
             vfio.add(FakeVFIODevice(address, configuration), iommuGroup: 20 + number)
             places[device] = (address, 20 + number)
         }
         return VFIOHost(
-            name: name, kernel: kernel, places: places, hasDynamicMSIX: hasDynamicMSIX,
+            name: name, kernel: kernel, places: places, isLinux6dot5: isLinux6dot5,
             remapsInterrupts: remapsInterrupts)
     }
 
@@ -62,7 +62,7 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
         let release = try readText("/proc/sys/kernel/osrelease").split(separator: ".").prefix(2).compactMap { Int($0) }
         return VFIOHost(
             name: "live", kernel: LiveKernel(), places: places,
-            hasDynamicMSIX: !release.lexicographicallyPrecedes([6, 5]), remapsInterrupts: unsafe == "N")
+            isLinux6dot5: !release.lexicographicallyPrecedes([6, 5]), remapsInterrupts: unsafe == "N")
     }
 }
 

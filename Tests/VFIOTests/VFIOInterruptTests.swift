@@ -98,7 +98,7 @@ struct VFIOInterruptTests {
     @Test("ENOSPC is exhaustion: how many could be had, and none of the range is connected", arguments: [true, false])
     func noSpace(_ isDynamic: Bool) throws {
         var configuration = FakeVFIODevice.Configuration(msixCount: 64)
-        configuration.hasDynamicMSIX = isDynamic
+        configuration.isLinux6dot5 = isDynamic
         let setup = DeviceSetup(configuration, vfio: FakeVFIO(hostVectors: 10))
         let table = try #require(try VFIOInterrupts(try setup.open()).source(.msix))
         let notifiers: [EventFD?] = try (0..<64).map { _ in try EventFD() }
@@ -136,7 +136,7 @@ struct VFIOInterruptTests {
     @Test("a table of 2,048 is walked in windows, each vector arriving once and on its own", arguments: [true, false])
     func selfTestWindows(_ isDynamic: Bool) throws {
         var configuration = FakeVFIODevice.Configuration(msixCount: 2048)
-        configuration.hasDynamicMSIX = isDynamic
+        configuration.isLinux6dot5 = isDynamic
         let setup = DeviceSetup(configuration, vfio: FakeVFIO(hostVectors: 392))
         let source = try #require(try VFIOInterrupts(try setup.open()).source(.msix))
         let group = try InterruptSourceGroup(source: source, sink: nil)
@@ -214,7 +214,7 @@ struct VFIOInterruptTests {
     @Test("each kernel call of each operation fails once, and the device is as before", arguments: [true, false])
     func undo(_ isDynamic: Bool) throws {
         var configuration = FakeVFIODevice.Configuration(msixCount: 8)
-        configuration.hasDynamicMSIX = isDynamic
+        configuration.isLinux6dot5 = isDynamic
         var failed = 0
         while true {
             let setup = DeviceSetup(configuration)

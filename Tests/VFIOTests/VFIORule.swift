@@ -27,7 +27,10 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
 
     /// What a rule may depend on.
     enum Condition: Sendable {
-        case dynamicMSIX, interruptRemapping
+        /// Linux 6.5 or later, with which MSI-X became dynamic.
+        case linux6dot5
+        /// The host remaps interrupts.
+        case interruptRemapping
     }
 
     /// What a call answers.
@@ -80,8 +83,8 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         case closeDevice, closeGroup, closeContainer
         /// VFIO_DEVICE_SET_IRQS; `size` in place of the right argsz.
         case set(Index, Action, Payload, start: UInt32 = 0, size: UInt32? = nil, Outcome)
-        /// VFIO_DEVICE_GET_IRQ_INFO: count and flags, or with the second flags where the condition does not hold.
-        case info(Index, count: UInt32, flags: UInt32, static: UInt32? = nil)
+        /// VFIO_DEVICE_GET_IRQ_INFO: count and flags; `before6dot5`, where they differ, those before Linux 6.5.
+        case info(Index, count: UInt32, flags: UInt32, before6dot5: UInt32? = nil)
         case badInfo(Index, Outcome)
         case reset(Outcome)
         /// The rule's eventfd of this number is written.

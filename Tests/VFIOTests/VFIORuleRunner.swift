@@ -64,7 +64,7 @@ final class VFIORuleRunner {
         case .info(let index, let count, let flags, let fixed):
             let info = try info(index)
             #expect(info.count == count, "\(text)")
-            #expect(info.flags == (host.hasDynamicMSIX ? flags : fixed ?? flags), "\(text)")
+            #expect(info.flags == (host.isLinux6dot5 ? flags : fixed ?? flags), "\(text)")
         case .badInfo(let index, let outcome):
             try expect(outcome, text) { _ = try info(index) }
         case .reset(let outcome):
@@ -151,7 +151,7 @@ final class VFIORuleRunner {
         case .ok: "ok"
         case .available(let count): "available \(count)"
         case .errno(let name): name
-        case .when(.dynamicMSIX, let yes, let no): resolve(host.hasDynamicMSIX ? yes : no)
+        case .when(.linux6dot5, let yes, let no): resolve(host.isLinux6dot5 ? yes : no)
         case .when(.interruptRemapping, let yes, let no): resolve(host.remapsInterrupts ? yes : no)
         }
     }

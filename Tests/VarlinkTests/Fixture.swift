@@ -1,5 +1,4 @@
 import LinuxSystem
-import Synchronization
 import TestSupport
 import Varlink
 
@@ -79,7 +78,7 @@ final class Fixture: Sendable {
 
 /// What was carried out.
 final class Calls: Sendable {
-    private let texts = Mutex<[String]>([])
+    private let texts = Locked<[String]>([])
     var all: [String] { texts.withLock { $0 } }
     func add(_ text: String) { texts.withLock { $0.append(text) } }
 }

@@ -4,7 +4,6 @@ import Logging
 import PCI
 import Passthrough
 import ServiceLifecycle
-import Synchronization
 import SystemPackage
 import Systemd
 import TestSupport
@@ -22,7 +21,7 @@ private final class RunningDaemon: Sendable {
     private let notifications: DatagramReceiver
 
     final class Lines: Sendable {
-        private let lines = Mutex<[String]>([])
+        private let lines = Locked<[String]>([])
         var all: [String] { lines.withLock { $0 } }
         func add(_ line: String) { lines.withLock { $0.append(line) } }
     }
