@@ -1,5 +1,6 @@
 import LinuxSystem
 import Logging
+import Passthrough
 import TestSupport
 import Testing
 import VfiodDaemon
@@ -97,7 +98,7 @@ struct ConfigurationTests {
         let uncommented = lines.map { line in
             line.hasPrefix("#") && line.dropFirst().first?.isLetter == true ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 8)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 10)
         #expect(try read(uncommented.joined(separator: "\n")) == Configuration())
     }
 }
