@@ -71,7 +71,8 @@ extension PassthroughHost: DeviceOperations {
         if let reason = reasonToClose(address, record) {
             throw .wrongState(
                 address, state: "changed", needed: DeviceState.bound.rawValue,
-                message: "The record of \(address) is not about this device any more: \(reason). The next start of vfiod"
+                message:
+                    "The record of \(address) is not about this device any more: \(reason). The next start of vfiod"
                     + " closes it.")
         }
         let planner = inventory.planner

@@ -220,4 +220,33 @@ import Testing
         _ = try await fixture.restore()
         #expect(fake.settings(of: nic) == before)
     }
+
+    @Test("A driver that somebody bound meanwhile is not taken away by Restore") func othersDriver() async throws {
+        _ = try await fixture.bind()
+        fake.addDriver("uio_pci_generic", matching: [])
+        try fake.write("\(nic)", to: fake.root + "/sys/bus/pci/drivers/vfio-pci/unbind")
+        try fake.write("uio_pci_generic", to: fake.root + "/sys/bus/pci/devices/\(nic)/driver_override")
+        try fake.write("\(nic)", to: fake.root + "/sys/bus/pci/drivers_probe")
+        #expect(fake.driver(of: nic) == "uio_pci_generic")
+        guard case .wrongState(_, "bound to uio_pci_generic", _, _) = await failure(of: { try await fixture.restore() })
+        else {
+            Issue.record("a restore of a device that somebody else uses")
+            return
+        }
+        #expect(fake.driver(of: nic) == "uio_pci_generic")
+        #expect(fixture.hasRecord)
+    }
+
+    @Test("An IOMMU group that a process holds stands against a bind, and the process is named") func heldGroup()
+        async throws
+    {
+        fake.addProcess(77, command: "qemu", open: ["/dev/vfio/3"])
+        guard case .refused(_, "bind", let blockers) = await failure(of: { try await fixture.bind() }) else {
+            Issue.record("a bind into a group of somebody else")
+            return
+        }
+        #expect(blockers.map(\.code) == [.held])
+        #expect(blockers.first?.message.contains("77 (qemu)") == true)
+        #expect(fake.writes.isEmpty)
+    }
 }
