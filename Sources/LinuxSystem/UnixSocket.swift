@@ -195,13 +195,21 @@ public struct UnixListener: ~Copyable, Sendable {
         self.descriptor = descriptor
     }
 
-    /// Binds and listens at `path`, non-blocking, replacing a dead socket of that name.
+    /// Binds and listens at `path`, non-blocking, replacing a dead socket of that name. Only our own user and root can
+    /// connect. Throws EEXIST where something other than a socket has the name.
     public init(path: String, backlog: Int32 = 64) throws(KernelError) {
         let socket = try UnixSocket.make(.stream)
         let raw = socket.rawValue
         try socket.setNonBlocking(true)
         var address = try UnixSocket.address(of: path)
-        try removeFile(path)
+        switch fileType(path) {
+        case nil: break
+        case S_IFSOCK: try removeFile(path)
+        default: throw KernelError("bind", on: path, .fileExists)
+        }
+        // The file gets the mode that the socket has when it is bound (unix_bind_bsd, net/unix/af_unix.c), so there is
+        // no moment at which others could connect.
+        _ = try checked("fchmod", on: path) { fchmod(raw, 0o600) }
         _ = try checked("bind", on: path) {
             // SAFETY: sockaddr_un is a sockaddr; the kernel reads the given size, alive for the call.
             unsafe withUnsafePointer(to: &address) { pointer in
