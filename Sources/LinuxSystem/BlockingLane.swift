@@ -41,7 +41,8 @@ public final class BlockingLane: Sendable {
 
     /// Hands in `body` without waiting for it.
     public func start(_ body: @escaping @Sendable () -> Void) {
-        queue.add(body)
+        // The lane's end must not overtake this job.
+        withExtendedLifetime(self) { queue.add(body) }
     }
 
     /// What the lane and its thread share; the thread holds it, so that it does not hold the lane.

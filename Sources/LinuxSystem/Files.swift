@@ -131,9 +131,15 @@ public func listDirectory(_ path: String) throws(KernelError) -> [String] {
 
 /// Whether something exists at `path`; a dangling link counts.
 public func pathExists(_ path: String) -> Bool {
+    fileType(path) != nil
+}
+
+/// What stands at `path` itself, S_IFSOCK for one (inode(7)); nil for nothing that can be seen.
+func fileType(_ path: String) -> mode_t? {
     var status = stat()
     // SAFETY: the kernel fills `status`, alive for the call.
-    return unsafe lstat(path, &status) == 0
+    guard unsafe lstat(path, &status) == 0 else { return nil }
+    return status.st_mode & S_IFMT
 }
 
 /// Creates a directory; one that exists is no error.

@@ -60,13 +60,6 @@ internal import SystemPackage
         return true
     }
 
-    /// Copies `length` bytes from byte `offset`; nil if they are not all inside.
-    public func load(at offset: Int, count length: Int) -> [UInt8]? {
-        guard isValid(offset, size: 1), length >= 0, length <= count - offset else { return nil }
-        // SAFETY: the range is inside the mapping, checked above.
-        return unsafe [UInt8](UnsafeRawBufferPointer(start: base.advanced(by: offset), count: length))
-    }
-
     private func isValid(_ offset: Int, size: Int) -> Bool {
         offset >= 0 && offset % size == 0 && offset <= count - size
     }

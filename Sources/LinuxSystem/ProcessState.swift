@@ -35,3 +35,12 @@ public func writeToStandardError(_ text: String) {
     // SAFETY: the kernel reads the array's own bytes, alive for the call. There is no place to report a failure to.
     _ = unsafe bytes.withUnsafeBytes { unsafe write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
+
+/// Makes standard output and standard error lead to /dev/null.
+public func discardOutput() throws(KernelError) {
+    let null = try openFile("/dev/null", .writeOnly)
+    let raw = null.rawValue
+    for output in [STDOUT_FILENO, STDERR_FILENO] {
+        _ = try checked("dup2", on: "/dev/null") { dup2(raw, output) }
+    }
+}

@@ -30,12 +30,15 @@ public final class UnixDatagram: Sendable {
         descriptor = socket
     }
 
-    /// Sends one datagram. Throws EMSGSIZE if it is too long for the socket.
-    public func send(_ bytes: [UInt8]) throws(KernelError) {
+    /// Sends one datagram. Throws EMSGSIZE if it is too long for the socket, and EAGAIN if the receiver is behind, which
+    /// with `waiting` is waited out instead.
+    public func send(_ bytes: [UInt8], waiting: Bool = false) throws(KernelError) {
         let raw = descriptor.rawValue
+        let flags = waiting ? 0 : CLINUX_MSG_DONTWAIT
         _ = try checked("sendmsg") {
             // SAFETY: the array is alive for the call and sent with its own count; no descriptors go along.
-            unsafe bytes.withUnsafeBytes { data in unsafe clinux_send(raw, data.baseAddress, data.count, nil, 0, 0) }
+            unsafe bytes.withUnsafeBytes { data in unsafe clinux_send(raw, data.baseAddress, data.count, nil, 0, flags)
+            }
         }
     }
 }

@@ -98,6 +98,34 @@ public struct UnixSocket: ~Copyable, Sendable {
 
     /// Receives at most `limit` bytes. Throws EAGAIN where the socket is non-blocking and empty.
     public func receive(limit: Int = 65536) throws(KernelError) -> ReceivedMessage {
+        let (bytes, descriptors, flags) = try receiveRaw(limit: limit)
+        let received = descriptors.map { SharedDescriptor(OwnedDescriptor(adopting: $0)) }
+        return ReceivedMessage(bytes: bytes, descriptors: received, isTruncated: flags & CLINUX_MSG_CUT != 0)
+    }
+
+    /// Receives at most `limit` bytes and says whether descriptors came with them. They are closed on a thread of their
+    /// own, which ends with that: close(2) of a file whose sender wants it so may take any time (a TCP socket that
+    /// lingers, a file of FUSE). Throws EAGAIN where the socket is non-blocking and empty.
+    public func receiveRefusingDescriptors(
+        limit: Int
+    ) throws(KernelError) -> (bytes: [UInt8], hadDescriptors: Bool) {
+        let (bytes, descriptors, _) = try receiveRaw(limit: limit)
+        if descriptors.isEmpty { return (bytes, false) }
+        let close: @Sendable () -> Void = {
+            for descriptor in descriptors { _ = OwnedDescriptor(adopting: descriptor) }
+        }
+        do throws(KernelError) {
+            try BlockingLane(name: "close").start(close)
+        } catch {
+            // Without a thread, a wait is better than descriptors that stay open for good.
+            close()
+        }
+        return (bytes, true)
+    }
+
+    private func receiveRaw(
+        limit: Int
+    ) throws(KernelError) -> (bytes: [UInt8], descriptors: [CInt], flags: CInt) {
         let raw = descriptor.rawValue
         var bytes = [UInt8](repeating: 0, count: limit)
         var descriptors = [CInt](repeating: -1, count: UnixSocket.maximumDescriptors)
@@ -111,11 +139,7 @@ public struct UnixSocket: ~Copyable, Sendable {
             }
         }
         bytes.removeLast(limit - count)
-        let received = descriptors.prefix(Int(descriptorCount)).map {
-            SharedDescriptor(OwnedDescriptor(adopting: $0))
-        }
-        let cut = CLINUX_MSG_CUT
-        return ReceivedMessage(bytes: bytes, descriptors: received, isTruncated: flags & cut != 0)
+        return (bytes, Array(descriptors.prefix(Int(descriptorCount))), flags)
     }
 
     /// The credentials of the process that connected.
@@ -171,13 +195,21 @@ public struct UnixListener: ~Copyable, Sendable {
         self.descriptor = descriptor
     }
 
-    /// Binds and listens at `path`, non-blocking, replacing a dead socket of that name.
+    /// Binds and listens at `path`, non-blocking, replacing a dead socket of that name. Only our own user and root can
+    /// connect. Throws EEXIST where something other than a socket has the name.
     public init(path: String, backlog: Int32 = 64) throws(KernelError) {
         let socket = try UnixSocket.make(.stream)
         let raw = socket.rawValue
         try socket.setNonBlocking(true)
         var address = try UnixSocket.address(of: path)
-        try removeFile(path)
+        switch fileType(path) {
+        case nil: break
+        case S_IFSOCK: try removeFile(path)
+        default: throw KernelError("bind", on: path, .fileExists)
+        }
+        // The file gets the mode that the socket has when it is bound (unix_bind_bsd, net/unix/af_unix.c), so there is
+        // no moment at which others could connect.
+        _ = try checked("fchmod", on: path) { fchmod(raw, 0o600) }
         _ = try checked("bind", on: path) {
             // SAFETY: sockaddr_un is a sockaddr; the kernel reads the given size, alive for the call.
             unsafe withUnsafePointer(to: &address) { pointer in

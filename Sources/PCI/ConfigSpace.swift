@@ -9,8 +9,6 @@ public struct ConfigSpace: Hashable, Sendable {
         public init(rawValue: UInt8) { self.rawValue = rawValue }
         /// Message Signalled Interrupts.
         public static let msi = CapabilityID(rawValue: 0x05)
-        /// PCI Express.
-        public static let express = CapabilityID(rawValue: 0x10)
         /// MSI-X.
         public static let msix = CapabilityID(rawValue: 0x11)
     }

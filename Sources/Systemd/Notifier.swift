@@ -36,9 +36,11 @@ public final class Notifier: Sendable {
         }
     }
 
-    /// Sends all of `states` as one message.
+    /// Sends all of `states` as one message. Throws EAGAIN while the manager is behind; only ``State/ready`` waits for
+    /// it, because a start whose end was never told counts as failed.
     public func notify(_ states: State...) throws(KernelError) {
-        try socket?.send(Array(states.map(\.assignment).joined(separator: "\n").utf8))
+        let message = Array(states.map(\.assignment).joined(separator: "\n").utf8)
+        try socket?.send(message, waiting: states.contains(.ready))
     }
 
     /// How often ``State/watchdog`` is due, from `$WATCHDOG_USEC` and `$WATCHDOG_PID` (sd_watchdog_enabled(3)): half of

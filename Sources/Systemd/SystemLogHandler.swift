@@ -1,5 +1,6 @@
 public import LinuxSystem
 public import Logging
+internal import SystemPackage
 
 /// Where log lines go.
 public enum LogDestination: Sendable {
@@ -38,6 +39,21 @@ public struct SystemLogHandler: LogHandler {
 
     private let destination: LogDestination
     private let identifier: String
+    private let lost = LostLines()
+
+    /// How many lines the journal did not take, for all copies of a handler.
+    private final class LostLines: Sendable {
+        private let count = Lock(0)
+
+        func add(_ number: Int) { count.withLock { $0 += number } }
+
+        func take() -> Int {
+            count.withLock { count in
+                defer { count = 0 }
+                return count
+            }
+        }
+    }
 
     /// Creates a handler. `identifier` is the journal's SYSLOG_IDENTIFIER and, in upper case, the prefix of its fields.
     public init(_ destination: LogDestination, identifier: String, level: Logger.Level) {
@@ -66,11 +82,27 @@ public struct SystemLogHandler: LogHandler {
             entry.append("CODE_LINE", String(event.line))
             for (key, value) in sorted { entry.append("\(identifier)_\(key)", "\(value)") }
             do throws(KernelError) {
+                try tellLost(to: socket)
                 try socket.send(entry.bytes)
             } catch {
+                // A journal that is behind would hold us up on standard error as well, which leads to it too.
+                if error.errno == .resourceTemporarilyUnavailable { return lost.add(1) }
                 SystemLogHandler.write(event, sorted, to: writeToStandardError)
             }
         case .standardError(let write): SystemLogHandler.write(event, sorted, to: write)
+        }
+    }
+
+    private func tellLost(to socket: UnixDatagram) throws(KernelError) {
+        let count = lost.take()
+        guard count > 0 else { return }
+        var entry = JournalEntry(message: "\(count) log lines were lost: the journal was behind", level: .warning)
+        entry.append("SYSLOG_IDENTIFIER", identifier)
+        do throws(KernelError) {
+            try socket.send(entry.bytes)
+        } catch {
+            lost.add(count)
+            throw error
         }
     }
 

@@ -6,6 +6,8 @@ public enum FrameViolation: Hashable, Sendable, CustomStringConvertible {
     case tooDeep(limit: Int)
     /// The other side stopped sending inside a message.
     case unfinished
+    /// Descriptors came along, which no message may carry.
+    case descriptors
 
     /// One clause for people.
     public var description: String {
@@ -13,6 +15,7 @@ public enum FrameViolation: Hashable, Sendable, CustomStringConvertible {
         case .tooLong(let limit): "the message is longer than \(limit) bytes"
         case .tooDeep(let limit): "the message nests deeper than \(limit) levels"
         case .unfinished: "the connection ended inside a message"
+        case .descriptors: "descriptors came with the message, and no call takes any"
         }
     }
 }

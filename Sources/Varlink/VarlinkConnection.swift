@@ -86,10 +86,9 @@ final class VarlinkConnection {
     /// Reads once.
     func receive() -> Reading {
         let bytes: [UInt8]
+        let hadDescriptors: Bool
         do throws(KernelError) {
-            // Descriptors that a client may send along are closed here: no call takes any.
-            let message = try socket.receive(limit: limits.bytesPerRead)
-            bytes = message.bytes
+            (bytes, hadDescriptors) = try socket.receiveRefusingDescriptors(limit: limits.bytesPerRead)
         } catch {
             // Nothing waits: after a bad message this is the moment to close, unless its rest is still on its way.
             if error.errno == .resourceTemporarilyUnavailable {
@@ -106,7 +105,13 @@ final class VarlinkConnection {
             if let last = reader.finish() { add(last) }
             phase = .halfClosed
         } else {
-            for frame in reader.feed(bytes) { add(frame) }
+            let frames = reader.feed(bytes)
+            if hadDescriptors {
+                // No call takes any.
+                add(.violation(.descriptors))
+            } else {
+                for frame in frames { add(frame) }
+            }
         }
         return .bytes
     }

@@ -141,12 +141,14 @@ public actor VarlinkServer {
         registrations = []
         Task {
             try? await Task.sleep(for: .seconds(1))
-            guard !isStopping else { return }
+            // Several pauses may have begun in one turn; the first of them ends all.
+            guard !isStopping, registrations.isEmpty else { return }
             for listener in listeners {
                 do throws(KernelError) {
                     registrations.append(try watch(listener))
                 } catch {
                     report(.notAccepting(error))
+                    return pauseAccepting()
                 }
             }
         }
@@ -239,10 +241,10 @@ public actor VarlinkServer {
 
     private func send(_ reply: [UInt8], to id: ConnectionID) {
         guard let connection = connections[id] else { return }
-        guard connection.add(reply) else {
+        if !connection.add(reply) {
             report(.dropped(connection.peer, reason: "it does not read its replies"))
             // What runs goes on; its replies go nowhere.
-            return abandon(connection)
+            abandon(connection)
         }
         settle(id, connection)
     }

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import TestSupport
 import Testing
@@ -85,6 +86,19 @@ struct UnixSocketTests {
         #expect(throws: KernelError.self) { _ = try server.receive() }
         #expect(try client.send([4]) == 1)
         #expect(try receive(server) == [4])
+    }
+
+    @Test("a listener's file is only its own user's, and takes the place of no file that is not a socket")
+    func ownFile() throws {
+        let directory = try TemporaryDirectory()
+        do { _ = try UnixListener(path: directory.file("s")) }
+        var status = stat()
+        #expect(lstat(directory.file("s"), &status) == 0)
+        #expect(status.st_mode == S_IFSOCK | 0o600)
+        try replaceFile(directory.file("f"), with: [1])
+        let error = #expect(throws: KernelError.self) { _ = try UnixListener(path: directory.file("f")) }
+        #expect(error?.errno.name == "EEXIST")
+        #expect(try readFile(directory.file("f")) == [1])
     }
 
     @Test("a path that is too long, missing or left by a process that is gone has its own errno")

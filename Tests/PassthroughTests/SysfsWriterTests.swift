@@ -42,6 +42,7 @@ import Testing
         "The helper touches nothing but what vfiod needs",
         arguments: [
             "bus/pci/devices/0000:00:11.0/config", "bus/pci/devices/0000:00:11.0/remove",
+            "bus/pci/devices/0000:00:11.0/reset",
             "bus/pci/devices/../../x/enable",
             "bus/pci/devices/0000:00:11.0/power/../enable", "bus/pci/drivers/../drivers_probe/bind", "bus/pci/rescan",
             "bus/pci/drivers//unbind", "bus/pci/drivers/x/new_id", "bus/pci/drivers_probe/", "power/state", "",

@@ -98,6 +98,9 @@ struct GuestProcessTests {
         #expect(try guest.status("CapBnd") == "0000000000000000")
         #expect(try guest.status("CapAmb") == "0000000000000000")
         #expect(try guest.status("NoNewPrivs") == "1")
+        for output in 1...2 {
+            #expect(try readSymbolicLink("/proc/\(guest.process.processID)/fd/\(output)") == "/dev/null")
+        }
         try guest.connection.finish()
         #expect(try guest.exit() == .status(0))
     }

@@ -24,6 +24,27 @@ struct SystemLogHandlerTests {
         #expect(entry.contains("\nVFIOD_9=x\n"))
     }
 
+    @Test("a journal that is behind holds nobody up, and is told how many lines it missed")
+    func lostLines() throws {
+        let directory = try TemporaryDirectory()
+        let receiver = try DatagramReceiver(path: directory.file("journal"))
+        let socket = try UnixDatagram(connectingTo: directory.file("journal"))
+        let logger = logger(.journal(socket))
+        var waiting = 0
+        let error = #expect(throws: KernelError.self) {
+            while true {
+                try socket.send([1])
+                waiting += 1
+            }
+        }
+        #expect(error?.errno.name == "EAGAIN")
+        for _ in 0..<3 { logger.error("lost") }
+        for _ in 0..<waiting { _ = try receiver.next() }
+        logger.error("here")
+        #expect(try receiver.next().contains("MESSAGE=3 log lines were lost"))
+        #expect(try receiver.next().contains("MESSAGE=here"))
+    }
+
     @Test("standard error gets one line with the priority in front, whatever the message holds")
     func standardError() {
         let lines = Lock<[String]>([])

@@ -134,10 +134,14 @@ final class RawClient: Sendable {
 
     func send(_ text: String) async throws { try await send(Array(text.utf8)) }
 
-    func send(_ bytes: [UInt8]) async throws {
+    func send(_ bytes: [UInt8], descriptors: [SharedDescriptor] = []) async throws {
         try await sender.run { [self] () throws(KernelError) in
             var rest = bytes[...]
-            while !rest.isEmpty { rest = rest.dropFirst(try socket.send(Array(rest))) }
+            var unsent = descriptors[...]
+            while !rest.isEmpty {
+                rest = rest.dropFirst(try socket.send(Array(rest), descriptors: unsent.map(\.rawValue)))
+                unsent = []
+            }
         }
     }
 

@@ -180,6 +180,16 @@ struct VarlinkServerTests {
         #expect(try await exchange(Self.echo, fixture) == Self.echoed)
     }
 
+    @Test("descriptors with a call end the connection with a reason")
+    func descriptors() async throws {
+        let fixture = try await Fixture()
+        let client = try fixture.connect()
+        let passed = SharedDescriptor(try openFile("/dev/null", .readOnly))
+        try await client.send(Array((Self.echo + "\0").utf8), descriptors: [passed])
+        #expect(try await client.readAll().contains("descriptors came with the message"))
+        #expect(fixture.calls.all.isEmpty)
+    }
+
     @Test("half a message and then nothing is an error, not a wait")
     func halfMessage() async throws {
         let fixture = try await Fixture()

@@ -108,6 +108,7 @@ static const unsigned int CLINUX_EPOLLERR = EPOLLERR;
 static const unsigned int CLINUX_EPOLLHUP = EPOLLHUP;
 static const unsigned int CLINUX_EPOLLRDHUP = EPOLLRDHUP;
 static const int CLINUX_SOCK_CLOEXEC = SOCK_CLOEXEC;
+static const int CLINUX_MSG_DONTWAIT = MSG_DONTWAIT;
 static const int CLINUX_MSG_CUT = MSG_CTRUNC | MSG_TRUNC;
 static const int CLINUX_EFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
 
