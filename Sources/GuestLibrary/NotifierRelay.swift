@@ -1,6 +1,5 @@
 public import InterruptSources
 public import LinuxSystem
-internal import Synchronization
 
 /// Joins notifiers that were received from vfiod to interrupts of a virtual machine in this process.
 ///
@@ -29,7 +28,7 @@ public final class NotifierRelay: Sendable {
     }
 
     private let sink: any InterruptSink
-    private let joined = Mutex<[Int: Joined]>([:])
+    private let joined = Lock<[Int: Joined]>([:])
 
     /// A relay into the machine behind `sink`.
     public init(into sink: any InterruptSink) {

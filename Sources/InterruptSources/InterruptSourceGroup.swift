@@ -1,5 +1,4 @@
 public import LinuxSystem
-internal import Synchronization
 
 /// All interrupt sources of one type of one device, enabled and disabled as a whole, because MSI vectors cannot be
 /// enabled one by one.
@@ -29,7 +28,7 @@ public final class InterruptSourceGroup: Sendable {
     /// The first Interrupt Source Identifier: the first of `count` numbers of the VM, the IOAPIC pin of a legacy source,
     /// or 0 where another process owns the VM.
     public let base: Int
-    private let state: Mutex<GroupState>
+    private let state: Lock<GroupState>
 
     /// Creates a configured group over the first `count` vectors of `source`, all if nil, without a kernel call but the
     /// reservation of its numbers.
@@ -56,7 +55,7 @@ public final class InterruptSourceGroup: Sendable {
         self.type = type
         self.count = count
         self.base = base
-        state = Mutex(GroupState(Wiring(source: source, sink: sink, base: base, count: count)))
+        state = Lock(GroupState(Wiring(source: source, sink: sink, base: base, count: count)))
     }
 
     deinit {

@@ -1,6 +1,5 @@
 internal import CLinux
 public import LinuxSystem
-internal import Synchronization
 
 /// One virtual machine. The kernel refuses every call below with EIO in a process that does not share the address space
 /// of the one that made it.
@@ -9,7 +8,7 @@ public final class KVMVirtualMachine: Sendable {
     private let descriptor: OwnedDescriptor
     private let runAreaLength: Int
     // The guest writes this memory as long as there is a virtual CPU, so it is not unmapped before the machine goes.
-    private let memory = Mutex<[UInt32: KVMMemory]>([:])
+    private let memory = Lock<[UInt32: KVMMemory]>([:])
 
     init(kernel: any Kernel, adopting descriptor: consuming OwnedDescriptor, runAreaLength: Int) {
         self.kernel = kernel

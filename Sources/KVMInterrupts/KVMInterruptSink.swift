@@ -1,7 +1,6 @@
 public import InterruptSources
 public import KVM
 public import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// The in-kernel interrupt controllers of one KVM virtual machine as the sink of interrupt source groups, and the one
@@ -25,7 +24,7 @@ public final class KVMInterruptSink: InterruptSink {
     private let hasWideAPICIDs: Bool
     // One lock for table and numbers, held over the request, so that tables reach the kernel in the order they were
     // made. An irqfd needs none: the kernel orders them.
-    private let state: Mutex<State>
+    private let state: Lock<State>
 
     /// Takes over the routing table of `machine`, which has its interrupt controllers. `kept` are the routes in force,
     /// which stay in every table: those of the pins, and any that the VMM made for itself. `hasWideAPICIDs` says that
@@ -37,7 +36,7 @@ public final class KVMInterruptSink: InterruptSink {
         self.kept = kept
         self.hasWideAPICIDs = hasWideAPICIDs
         let taken = Set(kept.map { Int($0.gsi) })
-        state = Mutex(State(allocator: NumberAllocator(KVMInterruptSink.messageNumbers, except: taken)))
+        state = Lock(State(allocator: NumberAllocator(KVMInterruptSink.messageNumbers, except: taken)))
     }
 
     /// Reserves `count` consecutive numbers for messages and returns the first. There are never more numbers than the

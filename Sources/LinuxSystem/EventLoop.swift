@@ -35,7 +35,7 @@ public final class EventLoop: SerialExecutor, Sendable {
     private let name: String
     private let epoll: Epoll
     private let wake: EventFD
-    private let state = Locked(State())
+    private let state = Lock(State())
 
     /// Starts the thread. `name` shows in `ps -L`; the kernel keeps its first 15 bytes. Throws EMFILE at the limit of
     /// descriptors, EAGAIN at the limit of threads.

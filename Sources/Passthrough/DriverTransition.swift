@@ -85,19 +85,24 @@ struct DriverTransition: Sendable {
 
     private func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
         guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
+        let bootID = root.bootID
+        if bootID.isEmpty {
+            throw refusal(
+                "record", KernelError("read", on: "sys/kernel/random/boot_id", .noSuchFileOrDirectory),
+                hint: "Without it a record cannot be told from one of an earlier boot.")
+        }
+        let override = try readOverride("record")
         var before = DeviceSettings(
-            driver: sysfs.driver(of: address), driverOverride: try readOverride("record"),
-            powerControl: raw("power/control"), enable: raw("enable"),
+            driver: sysfs.driver(of: address), driverOverride: override,
+            powerControl: try recorded("power/control"), enable: try recorded("enable"),
             virtualFunctions: sysfs.totalVirtualFunctions(of: address) == nil
                 ? nil : sysfs.virtualFunctions(of: address).count,
-            resetMethod: raw("reset_method"))
-        if let earlier, trimmed(before.driverOverride) == Planner.driver {
-            // That override is ours.
-            before.driverOverride = earlier.before.driverOverride
-        }
+            resetMethod: try recorded("reset_method"))
+        // An override that is still ours: nobody but vfiod has changed what the first record says.
+        if let earlier, trimmed(override) == Planner.driver { before = earlier.before }
         return DeviceRecord(
             device: address.description, vendorID: function.vendorID, deviceID: function.deviceID,
-            bootID: root.bootID, phase: .binding, step: "record", before: before)
+            bootID: bootID, phase: .binding, step: "record", before: before)
     }
 
     private func takeFromHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
@@ -117,6 +122,12 @@ struct DriverTransition: Sendable {
 
     private func leaveOtherDrivers(_ record: inout DeviceRecord) throws(PassthroughError) {
         guard let driver = sysfs.driver(of: address), driver != record.before.driver else { return }
+        guard HostDrivers.isVFIO(driver) else {
+            throw .wrongState(
+                address, state: "bound to \(driver)", needed: "bound to \(Planner.driver) or to no driver",
+                message: "Somebody else bound \(address) to \(driver), which may be using it. Unbind it from \(driver)"
+                    + " first; then Restore puts the device back.")
+        }
         try unbind(from: driver, &record)
     }
 
@@ -204,6 +215,18 @@ struct DriverTransition: Sendable {
             return try writer.read(sysfs.path(of: address, "driver_override"))
         } catch {
             throw refusal(step, error, hint: "Without driver_override a device cannot be bound by itself.")
+        }
+    }
+
+    /// An attribute's content byte for byte, nil only if the function has none such: what cannot be read now could not be
+    /// put back later.
+    private func recorded(_ attribute: String) throws(PassthroughError) -> String? {
+        do throws(KernelError) {
+            let path = sysfs.path(of: address, attribute)
+            return String(decoding: try readFile(path, limit: 4096), as: UTF8.self)
+        } catch {
+            if error.errno == .noSuchFileOrDirectory { return nil }
+            throw refusal("record", error, hint: "vfiod takes no device that it could not give back as it was.")
         }
     }
 

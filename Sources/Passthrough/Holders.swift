@@ -22,8 +22,9 @@ struct HolderSearch: Sendable {
     /// The processes that hold `address` or its IOMMU group, ascending.
     ///
     /// An open device has no name before kernel 6.18 (then fdinfo has `vfio-device-syspath`). A process that has such
-    /// a descriptor, and no IOMMU group that would tell which device it is, is counted too if nobody else is found.
-    func holders(of address: PCIAddress) -> [Holder] {
+    /// a descriptor, and no IOMMU group that would tell which device it is, is counted too if nobody else is found and
+    /// `onlySure` is not asked for.
+    func holders(of address: PCIAddress, onlySure: Bool = false) -> [Holder] {
         guard let group = root.sysfs.iommuGroup(of: address) else { return [] }
         var nodes: Set<String> = ["/dev/vfio/\(group)", "/dev/vfio/noiommu-\(group)"]
         for name in (try? listDirectory(root.sysfs.path(of: address, "vfio-dev"))) ?? [] {
@@ -46,7 +47,7 @@ struct HolderSearch: Sendable {
                 possible.append(holder(process))
             }
         }
-        return sure.isEmpty ? possible : sure
+        return sure.isEmpty && !onlySure ? possible : sure
     }
 
     private func links(of process: Int) -> [(descriptor: String, target: String)] {

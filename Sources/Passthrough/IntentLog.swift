@@ -43,7 +43,7 @@ struct IntentLog: Sendable {
         var found: [(address: PCIAddress, entry: Entry)] = []
         for name in try listDirectory(directory) where name.hasSuffix(IntentLog.suffix) {
             guard let address = PCIAddress(String(name.dropLast(IntentLog.suffix.count))) else { continue }
-            found.append((address, entry(of: address)))
+            found.append((address, try entry(of: address)))
         }
         return found
     }
@@ -55,15 +55,20 @@ struct IntentLog: Sendable {
         return aside
     }
 
-    private func entry(of address: PCIAddress) -> Entry {
-        do {
-            let bytes = try readFile(path(of: address), limit: 1 << 16)
-            let record = try JSONDecoder().decode(DeviceRecord.self, from: Data(bytes))
-            return record.isValid(for: address) ? .record(record) : .corrupt(reason: "it is not about this device")
-        } catch let error as KernelError {
-            return .corrupt(reason: "\(error)")
+    /// Throws where the file cannot be read: that says nothing about what it holds, and it is the one way back.
+    private func entry(of address: PCIAddress) throws(KernelError) -> Entry {
+        let bytes: [UInt8]
+        do throws(KernelError) {
+            bytes = try readFile(path(of: address), limit: 1 << 16)
         } catch {
+            // No record is as long as that.
+            if error.errno == .fileTooLarge { return .corrupt(reason: "\(error)") }
+            throw error
+        }
+        guard let record = try? JSONDecoder().decode(DeviceRecord.self, from: Data(bytes)) else {
             return .corrupt(reason: "it is no record")
         }
+        return record.isValid(for: address)
+            ? .record(record) : .corrupt(reason: "it is of another version, or not about this device")
     }
 }

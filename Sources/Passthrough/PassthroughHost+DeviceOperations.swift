@@ -68,9 +68,20 @@ extension PassthroughHost: DeviceOperations {
                 address, state: state, needed: DeviceState.bound.rawValue,
                 message: "vfiod did not bind \(address), so it has nothing to give back.")
         }
+        if let reason = reasonToClose(address, record) {
+            throw .wrongState(
+                address, state: "changed", needed: DeviceState.bound.rawValue,
+                message: "The record of \(address) is not about this device any more: \(reason). The next start of vfiod"
+                    + " closes it.")
+        }
         let planner = inventory.planner
         let plan = await readingLane.run { planner.restorePlan(address, record) }
         if dryRun { return plan }
+        guard records[address] == record else {
+            throw .wrongState(
+                address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
+                message: "Another operation changed \(address) meanwhile.")
+        }
         let run = try begin("restore", on: address, progress: progress) { operation in
             let transition = self.transition(address, operation)
             var intent = record

@@ -81,8 +81,10 @@ extension PassthroughHost {
         }
     }
 
-    private func reasonToClose(_ address: PCIAddress, _ record: DeviceRecord) -> String? {
-        if record.bootID != configuration.root.bootID { return "the host was restarted since" }
+    /// Why a record is not to be followed any more, nil if it is. A boot id that cannot be read is no reason.
+    func reasonToClose(_ address: PCIAddress, _ record: DeviceRecord) -> String? {
+        let bootID = configuration.root.bootID
+        if !bootID.isEmpty, record.bootID != bootID { return "the host was restarted since" }
         guard let function = sysfs.function(address) else { return "the device is gone" }
         if function.vendorID != record.vendorID || function.deviceID != record.deviceID {
             return "another device is in its place"

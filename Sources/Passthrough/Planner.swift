@@ -101,6 +101,7 @@ struct Planner: Sendable {
                     remedy: "Switch it on in the firmware (VT-d, AMD-Vi), and in the kernel with intel_iommu=on."))
             return found
         }
+        found += HolderSearch(root: root).holders(of: address, onlySure: true).map(\.blocker)
         for member in sysfs.members(ofIOMMUGroup: group) where member != address {
             guard let driver = sysfs.driver(of: member), !HostDrivers.leavesDMAToOthers(driver) else { continue }
             found.append(

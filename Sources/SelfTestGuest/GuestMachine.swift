@@ -4,7 +4,6 @@ internal import KVM
 internal import KVMInterrupts
 internal import LinuxSystem
 internal import SelfTestProtocol
-internal import Synchronization
 internal import SystemPackage
 
 /// The self-test guest: a virtual machine whose CPUs do nothing but count the interrupts they get.
@@ -18,7 +17,7 @@ final class GuestMachine: Sendable {
     private let fault: GuestFault?
     private let vcpus: [KVMVCPU]
     private let threads: [BlockingLane]
-    private let ended = Mutex<[Int: Result<KVMExit, KernelError>]>([:])
+    private let ended = Lock<[Int: Result<KVMExit, KernelError>]>([:])
 
     // The spurious-interrupt vector register in x2APIC mode, and in it: APIC enabled, vector 255.
     private static let spuriousVectorRegister: UInt32 = 0x80f

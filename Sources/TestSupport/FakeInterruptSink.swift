@@ -1,6 +1,5 @@
 public import InterruptSources
 public import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// A VM's interrupt controllers without a VM: counts what arrives on each number.
@@ -21,12 +20,12 @@ public final class FakeInterruptSink: InterruptSink {
     }
 
     private let calls: ScriptedCalls
-    private let state: Mutex<State>
+    private let state: Lock<State>
 
     /// A VM with these numbers for messages.
     public init(numbers: Range<Int> = 24..<4096, calls: ScriptedCalls = .init()) {
         self.calls = calls
-        state = Mutex(State(next: numbers.lowerBound, end: numbers.upperBound))
+        state = Lock(State(next: numbers.lowerBound, end: numbers.upperBound))
     }
 
     /// The routes.

@@ -1,6 +1,5 @@
 public import InterruptSources
 public import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// A device's interrupts of one type without a device: the test raises them.
@@ -16,7 +15,7 @@ public final class FakeInterruptSource: InterruptSource {
     public let growsWhileEnabled: Bool
     private let calls: ScriptedCalls
     private let hostVectors: Int
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     /// What stands at the host.
     public struct State: Sendable {

@@ -1,6 +1,5 @@
 internal import CLinux
 internal import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// A virtual machine of the fake KVM: routing table, irqfds and IOAPIC.
@@ -36,7 +35,7 @@ final class FakeKVMMachine: FakeFile {
 
     private static let maximumRoutes = 4096
     private static let redirectionTable = 32
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     func ioctl(_ request: UInt, value: UInt, kernel: FakeKernel) throws(KernelError) -> CInt {
         switch request {

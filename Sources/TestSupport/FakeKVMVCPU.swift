@@ -1,6 +1,5 @@
 internal import CLinux
 internal import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// A virtual CPU of the fake KVM: a local APIC whose requests stay, because nothing runs that would take them.
@@ -11,7 +10,7 @@ final class FakeKVMVCPU: FakeFile {
     private static let spuriousVector = 0xf0
     private static let requests = 0x200
 
-    private let registers: Mutex<[UInt8]>
+    private let registers: Lock<[UInt8]>
     private let runArea: SharedMemory
     private let prepare: @Sendable () -> Void
 
@@ -21,7 +20,7 @@ final class FakeKVMVCPU: FakeFile {
         page.setWord(UInt32(truncatingIfNeeded: id) << 24, at: FakeKVMVCPU.identity)
         // After reset the local APIC is off: bit 8 is clear.
         page.setWord(0xff, at: FakeKVMVCPU.spuriousVector)
-        registers = Mutex(page)
+        registers = Lock(page)
         self.prepare = prepare
         runArea = try SharedMemory(name: "kvm_run", length: FakeKVMVCPU.runAreaLength)
     }

@@ -1,6 +1,5 @@
 internal import Glibc
 public import LinuxSystem
-internal import Synchronization
 public import SystemPackage
 
 /// A kernel made of fake device nodes. It knows paths, descriptors and their lifetimes; the rules of VFIO and KVM are
@@ -33,7 +32,7 @@ public final class FakeKernel: Kernel {
         var calls: [String] = []
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     /// A kernel without any device node: every open is ENOENT.
     public init() {}

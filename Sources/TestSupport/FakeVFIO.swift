@@ -1,7 +1,6 @@
 internal import CLinux
 internal import Glibc
 public import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// The VFIO of a fake host: /dev/vfio/vfio and /dev/vfio/N with the rules of the kernel's legacy container.
@@ -15,8 +14,8 @@ public final class FakeVFIO: FakeNode {
     public let apiVersion: CInt
     /// Whether the host remaps interrupts; without, VFIO_SET_IOMMU is EPERM.
     public let hasInterruptRemapping: Bool
-    private let groups = Mutex<[Int: Group]>([:])
-    private let vectorsLeft: Mutex<Int>
+    private let groups = Lock<[Int: Group]>([:])
+    private let vectorsLeft: Lock<Int>
 
     struct Group {
         var devices: [FakeVFIODevice] = []
@@ -30,7 +29,7 @@ public final class FakeVFIO: FakeNode {
     public init(hostVectors: Int = 1000, apiVersion: CInt = 0, hasInterruptRemapping: Bool = true) {
         self.apiVersion = apiVersion
         self.hasInterruptRemapping = hasInterruptRemapping
-        vectorsLeft = Mutex(hostVectors)
+        vectorsLeft = Lock(hostVectors)
     }
 
     /// Puts a device, bound to vfio-pci, into an IOMMU group.
@@ -86,7 +85,7 @@ public final class FakeVFIO: FakeNode {
 /// An open /dev/vfio/vfio.
 final class FakeContainer: FakeFile {
     private let vfio: FakeVFIO
-    private let state = Mutex((groups: 0, hasIOMMU: false))
+    private let state = Lock((groups: 0, hasIOMMU: false))
 
     init(_ vfio: FakeVFIO) { self.vfio = vfio }
 

@@ -1,6 +1,5 @@
 internal import CLinux
 internal import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 
 /// A PCI function of the fake host, as vfio-pci shows it. Its interrupt rules stand in ``FakeVFIOInterrupts``.
@@ -45,14 +44,14 @@ public final class FakeVFIODevice: Sendable {
     /// Its address, as VFIO_GROUP_GET_DEVICE_FD names it.
     public let address: String
     let fixed: Configuration
-    let state: Mutex<State>
-    private let home = Mutex<(vfio: FakeVFIO, iommuGroup: Int)?>(nil)
+    let state: Lock<State>
+    private let home = Lock<(vfio: FakeVFIO, iommuGroup: Int)?>(nil)
 
     /// A device that is not in a host yet.
     public init(_ address: String, _ configuration: Configuration) {
         self.address = address
         fixed = configuration
-        state = Mutex(State(configuration: configuration.configuration, bars: configuration.bars))
+        state = Lock(State(configuration: configuration.configuration, bars: configuration.bars))
     }
 
     /// How often it was reset through VFIO_DEVICE_RESET.

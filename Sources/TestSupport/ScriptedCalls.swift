@@ -1,8 +1,8 @@
-internal import Synchronization
+internal import LinuxSystem
 
 /// The calls that several fakes were asked for, in one order, and which of them is to fail.
 public final class ScriptedCalls: Sendable {
-    private let state = Mutex((names: [String](), failing: Int?.none, isRepeated: false))
+    private let state = Lock((names: [String](), failing: Int?.none, isRepeated: false))
 
     /// No calls yet, and none to fail.
     public init() {}

@@ -1,6 +1,5 @@
 public import InterruptSources
 internal import LinuxSystem
-internal import Synchronization
 internal import SystemPackage
 public import VFIO
 
@@ -11,7 +10,7 @@ public import VFIO
 public final class VFIOInterrupts: Sendable {
     let device: VFIODevice
     /// The index that is on.
-    let active = Mutex<VFIOIRQIndex?>(nil)
+    let active = Lock<VFIOIRQIndex?>(nil)
 
     /// The interrupts of a device that was just opened, so that none is on.
     public init(_ device: VFIODevice) {

@@ -1,4 +1,5 @@
 public import Logging
+public import Passthrough
 
 /// What vfiod can be told. The keys of the file, their ranges and defaults are those of ``ConfigurationKey``, and
 /// configs/vfiod.toml lists them.
@@ -19,6 +20,8 @@ public struct Configuration: Hashable, Sendable {
     public var logLevel = Logger.Level.info
     /// The self-test guest's executable.
     public var selfTestGuest = "/usr/libexec/vfiod/vfiod-selftest-guest"
+    /// The bounds of a self-test.
+    public var selfTestLimits = SelfTestLimits()
 
     /// The defaults.
     public init() {}

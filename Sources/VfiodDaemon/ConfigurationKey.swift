@@ -1,4 +1,5 @@
 internal import Logging
+internal import Passthrough
 internal import TOMLKit
 
 /// One key of the configuration file: where it stands, and what it may be.
@@ -20,6 +21,8 @@ struct ConfigurationKey: Sendable {
         seconds("deadlines", "stop", 1...600, \.stopDeadline),
         logLevel("log", "level", \.logLevel),
         path("self-test", "guest", \.selfTestGuest),
+        number("self-test", "window", 1...SelfTestLimits.maximumWindow, \.selfTestLimits.window),
+        number("self-test", "delivery", 1...60_000, \.selfTestLimits.deliveryMilliseconds),
     ]
 
     private static func path(

@@ -65,7 +65,7 @@ public struct Daemon: Service {
         ]
         return try VarlinkService(
             VarlinkService.Information(
-                vendor: "vfiod", product: "vfiod", version: vfiodVersion, url: "https://varlink.org"),
+                vendor: "vfiod", product: "vfiod", version: vfiodVersion, url: ""),
             interfaces: [VarlinkInterface(try VfiodInterface.description(), methods: methods)],
             protocolError: Wire.ProtocolError.fullName)
     }

@@ -25,7 +25,7 @@ public func runVfiod(_ configuration: Configuration) async throws {
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
-            selfTestGuest: configuration.selfTestGuest),
+            selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
         logger: logger)
     _ = try await host.recover()
     let interval = Notifier.watchdogInterval(

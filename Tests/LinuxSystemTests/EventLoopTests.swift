@@ -40,7 +40,7 @@ struct EventLoopTests {
     func submitKeepsOrder() async throws {
         let loop = try EventLoop(name: "test")
         defer { loop.stop() }
-        let seen = Locked<[Int]>([])
+        let seen = Lock<[Int]>([])
         await withCheckedContinuation { done in
             for index in 0..<1000 {
                 loop.submit {
@@ -76,8 +76,8 @@ struct EventLoopTests {
         let loop = try EventLoop(name: "test")
         defer { loop.stop() }
         let events = [try EventFD(), try EventFD()]
-        let calls = Locked(0)
-        let registrations = Locked<[EventLoop.Registration]>([])
+        let calls = Lock(0)
+        let registrations = Lock<[EventLoop.Registration]>([])
         // Both become readable while the loop is held up, so that one wait brings both events. Whichever handler runs
         // first unwatches both.
         await withCheckedContinuation { done in
@@ -138,7 +138,7 @@ struct EventLoopTests {
         let loop = try EventLoop(name: "test")
         defer { loop.stop() }
         let event = try EventFD()
-        let calls = Locked(0)
+        let calls = Lock(0)
         let (seen, found) = AsyncStream.makeStream(of: Void.self)
         let registration = try loop.watch(event.rawValue, for: []) { _ in
             event.drain()

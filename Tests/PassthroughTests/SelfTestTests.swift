@@ -2,7 +2,6 @@ import InterruptSources
 import LinuxSystem
 import PCI
 import SelfTestProtocol
-import Synchronization
 import TestSupport
 import Testing
 import VFIO
@@ -20,12 +19,12 @@ private final class CountingGuest: SelfTestGuestPort {
     }
     let fault: GuestFault?
     let slots: Int
-    let state: Mutex<State>
+    let state: Lock<State>
 
     init(slots: Int, fault: GuestFault?) {
         self.slots = slots
         self.fault = fault
-        state = Mutex(State(counts: [UInt32](repeating: 0, count: slots)))
+        state = Lock(State(counts: [UInt32](repeating: 0, count: slots)))
     }
 
     func connect(_ notifiers: [EventFD]) throws(GuestProtocolError) {
@@ -63,7 +62,7 @@ private final class CountingGuest: SelfTestGuestPort {
 }
 
 private final class CountingGuests: SelfTestGuestLauncher {
-    let launched = Mutex<[CountingGuest]>([])
+    let launched = Lock<[CountingGuest]>([])
 
     func launch(
         _ delivery: GuestDelivery, slots: Int, fault: GuestFault?

@@ -1,6 +1,5 @@
 import InterruptSources
 import LinuxSystem
-import Synchronization
 import Testing
 
 @testable import Passthrough
@@ -18,7 +17,7 @@ private final class ModelRegisters: DeviceRegisters {
     }
     enum Model { case edu, e1000e }
     let model: Model
-    let state = Mutex(State())
+    let state = Lock(State())
 
     init(_ model: Model) { self.model = model }
 

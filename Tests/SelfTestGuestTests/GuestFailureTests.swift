@@ -2,7 +2,6 @@ import Glibc
 import KVM
 import LinuxSystem
 import SelfTestProtocol
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -72,7 +71,7 @@ struct GuestFailureTests {
         let missing = GuestFailure(
             step: "open KVM", KernelError("open", on: "/dev/kvm", .noSuchFileOrDirectory), hint: "load kvm_amd")
         let lane = try BlockingLane(name: "guest")
-        let service = Mutex<GuestService?>(GuestService(guest, system: .failure(missing)))
+        let service = Lock<GuestService?>(GuestService(guest, system: .failure(missing)))
         lane.start { service.withLock { try? $0?.run() } }
         let counters = try GuestCounters(slots: 1)
         for _ in 0..<2 {

@@ -26,7 +26,7 @@ struct SystemLogHandlerTests {
 
     @Test("standard error gets one line with the priority in front, whatever the message holds")
     func standardError() {
-        let lines = Locked<[String]>([])
+        let lines = Lock<[String]>([])
         let text = LogDestination.standardError { line in lines.withLock { $0.append(line) } }
         withExtendedLifetime(lines) {
             let logger = logger(text)

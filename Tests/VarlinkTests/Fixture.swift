@@ -78,7 +78,7 @@ final class Fixture: Sendable {
 
 /// What was carried out.
 final class Calls: Sendable {
-    private let texts = Locked<[String]>([])
+    private let texts = Lock<[String]>([])
     var all: [String] { texts.withLock { $0 } }
     func add(_ text: String) { texts.withLock { $0.append(text) } }
 }

@@ -1,5 +1,6 @@
 import LinuxSystem
 import Logging
+import Passthrough
 import TestSupport
 import Testing
 import VfiodDaemon
@@ -27,6 +28,8 @@ struct ConfigurationTests {
             level = "debug"
             [self-test]
             guest = "/tmp/guest"
+            window = 2048
+            delivery = 1
             """)
         #expect(configuration.socketPath == "/tmp/s")
         #expect(configuration.connections == 8)
@@ -36,6 +39,8 @@ struct ConfigurationTests {
         #expect(configuration.stopDeadline == .seconds(600))
         #expect(configuration.logLevel == .debug)
         #expect(configuration.selfTestGuest == "/tmp/guest")
+        #expect(configuration.selfTestLimits.window == 2048)
+        #expect(configuration.selfTestLimits.deliveryMilliseconds == 1)
     }
 
     @Test(
@@ -47,6 +52,7 @@ struct ConfigurationTests {
             ("[deadlines]\nstop = 99999999999999999999", 2, ""),
             ("[socket]\npath = 7", 2, "socket.path must be an absolute path in quotes"),
             ("[socket]\npath = \"relative\"", 2, "absolute"), ("[socket]\nconnections = 0", 2, "from 1 to 4096"),
+            ("[self-test]\nwindow = 2049", 2, "self-test.window must be a whole number from 1 to 2048"),
             ("[log]\nlevel = \"loud\"", 2, "must be one of trace, debug"),
             ("[deadlines]\nstpe = 1", 2, "no key deadlines.stpe; did you mean step?"),
             ("[socket]\nconnection = 1", 2, "did you mean connections?"),
@@ -92,7 +98,7 @@ struct ConfigurationTests {
         let uncommented = lines.map { line in
             line.hasPrefix("#") && line.dropFirst().first?.isLetter == true ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 8)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 10)
         #expect(try read(uncommented.joined(separator: "\n")) == Configuration())
     }
 }

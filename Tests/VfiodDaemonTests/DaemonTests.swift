@@ -21,7 +21,7 @@ private final class RunningDaemon: Sendable {
     private let notifications: DatagramReceiver
 
     final class Lines: Sendable {
-        private let lines = Locked<[String]>([])
+        private let lines = Lock<[String]>([])
         var all: [String] { lines.withLock { $0 } }
         func add(_ line: String) { lines.withLock { $0.append(line) } }
     }

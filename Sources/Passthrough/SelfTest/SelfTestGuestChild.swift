@@ -17,7 +17,13 @@ struct SelfTestGuestExecutable: SelfTestGuestLauncher {
             // Only our end may stay open here, or the guest's death would not show.
             let ours = pair.take { first, _ in UnixSocket(adopting: first) }
             let guest = SelfTestGuestChild(process, GuestConnection(ours), counters)
-            try guest.setUp(delivery, fault: fault)
+            do throws(GuestProtocolError) {
+                try guest.setUp(delivery, fault: fault)
+            } catch {
+                // Waited for, so that it does not stay as a zombie.
+                guest.end()
+                throw error
+            }
             return guest
         } catch let error as GuestProtocolError {
             throw error
