@@ -54,6 +54,9 @@ def payload(report, folder, with_vfiod=True, extra=None):
         target = tree / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
+    if with_vfiod and (tree / "swift-tests").exists():
+        # The tests of the guest's process start the executable that is beside them.
+        shutil.copy(tree / "vfiod" / "binaries" / "vfiod-selftest-guest", tree / "swift-tests")
     return tree
 
 

@@ -104,8 +104,12 @@ def read_events(text):
             elif kind == "testSkipped":
                 results[name] = f"skipped: {text_of}"
             elif kind == "testEnded":
-                results[name] = "\n".join(issues[name]) if name in issues else None
+                results[name] = _sum(issues[name]) if name in issues else None
     return results
+
+
+def _sum(issues):
+    return issues[0] + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else "")
 
 
 def _name(identity):

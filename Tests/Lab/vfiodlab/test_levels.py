@@ -131,7 +131,9 @@ def _hosts(report, tally, folder, options):
             continue
         try:
             if in_swift:
-                swift_tests.build(report, "", folder / "unit.log")
+                # With the unit level the executable has been built; the sanitizers' builds must not make it old.
+                if not (folder / "unit.log").exists():
+                    swift_tests.build(report, "", folder / "unit.log")
                 extra["swift-tests"] = swift_tests.stage_test_binary(folder)
             if kept_variant:
                 machine = kept.machine(report, variant, update=options.update, extra=extra)
