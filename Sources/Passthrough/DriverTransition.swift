@@ -2,7 +2,8 @@ internal import LinuxSystem
 internal import PCI
 internal import SystemPackage
 
-/// Takes a device from its host driver to vfio-pci and back, each step in the intent log before it is taken.
+/// Takes a device from its host driver to vfio-pci and back. What it was like is in the intent log before the first
+/// change; the steps are noted there as they come.
 ///
 /// Runs on the device's lane, and blocks. What the kernel did is read from the `driver` link after each step; the
 /// result of a write only explains why.

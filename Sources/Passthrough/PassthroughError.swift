@@ -11,12 +11,10 @@ public enum PassthroughError: Error, Sendable {
     case busy(PCIAddress, operation: String, step: String)
     /// The device is not in the state that the operation needs.
     case wrongState(PCIAddress, state: String, needed: String, message: String)
-    /// The kernel refused a step. `hint` says what to do about it.
+    /// The kernel refused a step. `hint` says what to do about it, and whether putting the device back failed too.
     case kernel(PCIAddress, step: String, KernelError, hint: String)
     /// A step did not end within its deadline and goes on in the background.
     case stillRunning(PCIAddress, operation: String, step: String, cause: String)
     /// A self-test cannot be run here.
     case selfTestUnavailable(PCIAddress, message: String, hint: String)
-    /// An argument is out of its range.
-    case invalidArgument(String, reason: String)
 }

@@ -15,8 +15,10 @@ extension PassthroughHost {
         let limits = configuration.selfTestLimits
         return try await withExclusive(address, operation: "selftest", progress: progress) {
             (operation) throws(PassthroughError) in
-            guard let function = sysfs.function(address), let group = sysfs.iommuGroup(of: address) else {
-                throw .deviceNotFound(address.description)
+            guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
+            guard let group = sysfs.iommuGroup(of: address) else {
+                throw .selfTestUnavailable(
+                    address, message: "\(address) is in no IOMMU group", hint: "switch the host's IOMMU on")
             }
             operation.begin("open", "opening \(address) through IOMMU group \(group)")
             do throws(SelfTestFailure) {

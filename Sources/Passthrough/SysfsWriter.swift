@@ -58,7 +58,8 @@ public struct SysfsWriter: SysfsWriting {
             }
             return 0
         } catch {
-            return error.errno.rawValue
+            // An exit status has eight bits, and 255 is taken; the kernel's own errnos beyond are not for processes.
+            return (1..<notAllowed).contains(error.errno.rawValue) ? error.errno.rawValue : Errno.ioError.rawValue
         }
     }
 

@@ -34,8 +34,6 @@ extension VarlinkError {
         case .selfTestUnavailable(let device, let message, let hint):
             self =
                 Wire.SelfTestUnavailable(device: device.description, message: message, hint: hint).varlinkError
-        case .invalidArgument(let name, _):
-            self = .invalidParameter(name)
         }
     }
 }
@@ -51,7 +49,6 @@ extension PassthroughError {
         case .kernel(_, let step, let error, _): "\(step) failed: \(error)"
         case .stillRunning(_, _, let step, let cause): "\(step) goes on in the background: \(cause)"
         case .selfTestUnavailable(_, let message, _): message
-        case .invalidArgument(let name, let reason): "\(name) \(reason)"
         }
     }
 }

@@ -122,9 +122,9 @@ import Testing
         let fixture = try HostFixture()
         _ = try await fixture.bind()
         let error = await failure {
-            try await use(fixture) { _ throws(PassthroughError) in throw .invalidArgument("vectors", reason: "none") }
+            try await use(fixture) { _ throws(PassthroughError) in throw .deviceNotFound("none") }
         }
-        guard case .invalidArgument("vectors", "none") = error else {
+        guard case .deviceNotFound("none") = error else {
             Issue.record("\(String(describing: error))")
             return
         }

@@ -226,8 +226,6 @@ struct DaemonTests {
             #expect(Wire.StillRunning(running)?.cause == "held by process 7")
             let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
             #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
-            let argument = try await refusal(.invalidArgument("vectors", reason: "is more than it has"))
-            #expect(argument.parameters(as: Parameter.self)?.parameter == "vectors")
             #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })
         }
     }

@@ -38,7 +38,9 @@ struct SelfTestFailure: Error {
         case .kernel(let refused):
             (self.step, cause, hint) = (step, .kernel(refused), "")
         default:
-            (self.step, cause, hint) = (step, .guest(error), "its reason is in vfiod's journal")
+            (self.step, cause, hint) = (
+                step, .guest(error), "try again; the kernel log says what KVM made of it (journalctl -k)"
+            )
         }
     }
 
