@@ -60,24 +60,7 @@ public final class BlockingLane: Sendable {
         }
 
         func start(name: String) throws(KernelError) {
-            // Only a label for people: where it is refused, the thread works as well.
-            add { _ = unsafe clinux_name_thread(name) }
-            // SAFETY: the retained reference is given to the thread, which takes it over; where no thread came to be,
-            // it is released here.
-            let context = unsafe Unmanaged.passRetained(self)
-            var thread = pthread_t()
-            let error = unsafe pthread_create(
-                &thread, nil,
-                { context in
-                    guard let context = unsafe context else { return nil }
-                    unsafe Unmanaged<Queue>.fromOpaque(context).takeRetainedValue().work()
-                    return nil
-                }, context.toOpaque())
-            guard error == 0 else {
-                unsafe context.release()
-                throw KernelError("pthread_create", on: name, Errno(rawValue: error))
-            }
-            _ = pthread_detach(thread)
+            _ = try startDetachedThread(name: name) { self.work() }
         }
 
         func add(_ job: @escaping @Sendable () -> Void) {

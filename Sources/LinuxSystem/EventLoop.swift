@@ -138,28 +138,10 @@ public final class EventLoop: SerialExecutor, Sendable {
     }
 
     private func start(_ state: inout State) throws(KernelError) {
-        // SAFETY: the retained reference is given to the thread, which takes it over; where no thread came to be, it
-        // is released here.
-        let context = unsafe Unmanaged.passRetained(self)
-        var thread = pthread_t()
-        let error = unsafe pthread_create(
-            &thread, nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<EventLoop>.fromOpaque(context).takeRetainedValue().run()
-                return nil
-            }, context.toOpaque())
-        guard error == 0 else {
-            unsafe context.release()
-            throw KernelError("pthread_create", on: name, Errno(rawValue: error))
-        }
-        _ = pthread_detach(thread)
-        state.thread = thread
+        state.thread = try startDetachedThread(name: name) { self.run() }
     }
 
     private func run() {
-        // Only a label for people: where it is refused, the loop works as well.
-        _ = unsafe clinux_name_thread(name)
         while true {
             let events: [Epoll.Event]
             do {
