@@ -79,8 +79,15 @@ public final class FakeKernel: Kernel {
         return opened.file
     }
 
-    /// How many files are open.
+    /// How many files this process has open. A child that another thread has just forked holds copies of all
+    /// descriptors until it executes its program; those are waited for, at most ten seconds each.
     public var openFileCount: Int {
+        sweep()
+        let copied = state.withLock { state in
+            let ours = FakeKernel.ownFiles()
+            return state.opened.filter { !ours.contains($0.key) }.map(\.value.witness)
+        }
+        for witness in copied { FakeKernel.hasHungUp(witness.rawValue, within: 10_000) }
         sweep()
         return state.withLock { $0.opened.count }
     }
@@ -184,10 +191,17 @@ public final class FakeKernel: Kernel {
         for file in closed { file.released(kernel: self) }
     }
 
-    private static func hasHungUp(_ descriptor: CInt) -> Bool {
+    @discardableResult
+    private static func hasHungUp(_ descriptor: CInt, within milliseconds: CInt = 0) -> Bool {
         var entry = pollfd(fd: descriptor, events: 0, revents: 0)
-        // SAFETY: one entry, alive for the call, which does not wait.
-        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLHUP) != 0
+        // SAFETY: one entry, alive for the call.
+        return unsafe poll(&entry, 1, milliseconds) == 1 && entry.revents & Int16(POLLHUP) != 0
+    }
+
+    /// What this process's own descriptors lead to.
+    private static func ownFiles() -> Set<Inode> {
+        let names = (try? listDirectory("/proc/self/fd")) ?? []
+        return Set(names.compactMap { name in CInt(name).flatMap { try? inode(of: $0) } })
     }
 
     private static func inode(of descriptor: CInt) throws(KernelError) -> Inode {
