@@ -1,7 +1,7 @@
 internal import LinuxSystem
 
 /// A group's contract: what each call means in each state. ``Wiring`` knows how it is done.
-struct GroupState {
+struct GroupState: Sendable {
     private var phase = InterruptSnapshot.Phase.configured
     private var configurations: [InterruptConfiguration]
     private var isMasked: [Bool]
@@ -16,35 +16,32 @@ struct GroupState {
         isMasked = Array(repeating: false, count: active)
     }
 
-    private var type: InterruptType { wiring.source.type }
+    private var type: InterruptType { wiring.type }
+    private var remembered: [InterruptConfiguration] {
+        active == count ? configurations : Array(configurations.prefix(active))
+    }
     private var count: Int { wiring.wires.count }
 
     mutating func enable(_ given: [InterruptConfiguration]?) throws(InterruptError) {
         try requireLife()
-        let wanted = try checked(given ?? Array(configurations.prefix(active)))
+        let wanted = try checked(given ?? remembered)
         if phase == .live {
-            guard wanted == Array(configurations.prefix(active)) else { throw .alreadyEnabled }
+            guard wanted == remembered else { throw .alreadyEnabled }
             return
         }
-        let masks = zip(wanted, isMasked).map { $0.startsMasked ?? $1 }
+        // What is remembered may have been masked or unmasked since.
+        let masks = given == nil ? isMasked : zip(wanted, isMasked).map { $0.startsMasked ?? $1 }
         if type == .legacy {
             try wiring.openLine(masked: masks.first ?? false)
         } else {
-            var routes: [Int: InterruptRoute?] = [:]
-            var others: [Int: Wiring.Target] = [:]
-            for (index, masked) in masks.enumerated() {
-                if masked {
-                    others[index] = startingTarget
-                } else {
-                    routes.updateValue(wanted[index].message.map(InterruptRoute.message), forKey: index)
-                }
-            }
-            try wiring.open(routes, others: others)
+            try wiring.open(
+                VectorSet(0..<wanted.count), masked: { masks[$0] }, holding: startingTarget,
+                { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
         active = wanted.count
         configurations.replaceSubrange(..<active, with: wanted)
-        isMasked.replaceSubrange(..<active, with: masks)
+        isMasked.replaceSubrange(..<active, with: masks.prefix(active))
     }
 
     mutating func disable() throws(InterruptError) {
@@ -60,19 +57,18 @@ struct GroupState {
         try checkKind(given)
         // An MSI block is one address and one data value.
         let changed = type == .msi ? 0..<active : index..<index + 1
-        var updated = configurations
-        for other in changed { updated[other].message = given.message }
-        if type == .msi { updated.replaceSubrange(changed, with: try block(Array(updated[changed]))) }
-        if phase == .configured {
-            updated[index].startsMasked = given.startsMasked
-            if let masked = given.startsMasked { isMasked[index] = masked }
-        } else if type != .legacy {
-            let routes = changed.filter { !isMasked[$0] }.reduce(into: [Int: InterruptRoute?]()) {
-                $0.updateValue(updated[$1].message.map(InterruptRoute.message), forKey: $1)
+        let updated = try type == .msi ? block(Array(repeating: given, count: active)) : [given]
+        if phase == .live && type != .legacy {
+            let delivered = VectorSet(in: changed) { !isMasked[$0] }
+            try wiring.transaction { (wiring) throws(InterruptError) in
+                try wiring.setRoutes(delivered) { updated[$0 - changed.lowerBound].message.map(InterruptRoute.message) }
             }
-            try wiring.transaction { (wiring) throws(InterruptError) in try wiring.setRoutes(routes) }
         }
-        configurations = updated
+        for (other, configuration) in zip(changed, updated) { configurations[other].message = configuration.message }
+        if phase == .configured {
+            configurations[index].startsMasked = given.startsMasked
+            if let masked = given.startsMasked { isMasked[index] = masked }
+        }
     }
 
     mutating func trigger(_ index: Int) throws(InterruptError) {
@@ -92,9 +88,12 @@ struct GroupState {
         let notifier = try wiring.notifier(of: index)
         if type != .legacy && phase == .live && isMasked[index] {
             // From now on somebody else can write it, and a masked vector delivers nothing.
-            try wiring.transaction { (wiring) throws(InterruptError) in try wiring.detach(CollectionOfOne(index)) }
+            try wiring.transaction { (wiring) throws(InterruptError) in
+                try wiring.detach(VectorSet(index..<index + 1))
+            }
         }
         wiring.wires[index].isHandedOut = true
+        wiring.wires[index].mayHaveCounted = true
         return notifier
     }
 
@@ -108,13 +107,11 @@ struct GroupState {
         try require(indices)
         if phase == .live {
             let live = indices.clamped(to: 0..<active)
-            let changed = live.filter { !isMasked[$0] }
+            let changed = VectorSet(in: live) { !isMasked[$0] }
             if type == .msix && releasing {
-                try wiring.release(Array(live))
-            } else if type == .legacy {
-                if !changed.isEmpty { try wiring.maskLine() }
+                try wiring.release(VectorSet(live))
             } else if !changed.isEmpty {
-                try wiring.hold(changed)
+                if type == .legacy { try wiring.maskLine() } else { try wiring.hold(changed) }
             }
         }
         for index in indices { isMasked[index] = true }
@@ -124,14 +121,13 @@ struct GroupState {
         try requireLife()
         try require(indices)
         if phase == .live {
-            let changed = indices.clamped(to: 0..<active).filter { isMasked[$0] }
-            if type == .legacy {
-                if !changed.isEmpty { try wiring.unmaskLine() }
-            } else if !changed.isEmpty {
-                try wiring.open(
-                    changed.reduce(into: [:]) {
-                        $0.updateValue(configurations[$1].message.map(InterruptRoute.message), forKey: $1)
-                    })
+            let changed = VectorSet(in: indices.clamped(to: 0..<active)) { isMasked[$0] }
+            if !changed.isEmpty {
+                if type == .legacy {
+                    try wiring.unmaskLine()
+                } else {
+                    try wiring.open(changed) { configurations[$0].message.map(InterruptRoute.message) }
+                }
             }
         }
         for index in indices { isMasked[index] = false }

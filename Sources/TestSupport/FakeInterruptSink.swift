@@ -68,11 +68,11 @@ public final class FakeInterruptSink: InterruptSink {
     }
 
     /// Changes routes.
-    public func commit(_ routes: [Int: InterruptRoute?]) throws(InterruptError) {
-        try note("commit \(routes.keys.sorted())")
+    public func commit(_ changes: [RouteChange]) throws(InterruptError) {
+        try note("commit \(changes.map(\.number))")
         state.withLock { state in
             state.settle()
-            for (number, route) in routes { state.routes[number] = route }
+            for change in changes { state.routes[change.number] = change.route }
         }
     }
 
