@@ -35,7 +35,7 @@ struct GroupState: Sendable {
             try wiring.openLine(masked: masks.first ?? false)
         } else {
             try wiring.open(
-                VectorSet(0..<wanted.count), masked: { masks[$0] }, holding: startingTarget,
+                VectorSet(0..<wanted.count), masked: { masks[$0] },
                 { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
@@ -93,21 +93,25 @@ struct GroupState: Sendable {
     mutating func notifier(_ index: Int) throws(InterruptError) -> EventFD? {
         try requireLife()
         guard configurations.indices.contains(index) else { return nil }
-        let notifier = try wiring.notifier(of: index)
-        if type != .legacy && phase == .live && isMasked[index] {
-            // From now on somebody else can write it, and a masked vector delivers nothing.
-            try wiring.transaction { (wiring) throws(InterruptError) in
-                try wiring.detach(VectorSet(index..<index + 1))
-            }
-        }
-        wiring.wires[index].isHandedOut = true
-        wiring.wires[index].mayHaveCounted = true
-        return notifier
+        return try wiring.handOut(index, masked: phase == .live && isMasked[index])
+    }
+
+    mutating func setNotifiers(first: Int, _ given: [EventFD?]) throws(InterruptError) {
+        try requireLife()
+        try require(first: first, count: given.count)
+        let isLive = phase == .live
+        try wiring.replaceNotifiers(first: first, given) { isLive && isMasked[$0] }
     }
 
     mutating func resampleNotifier() throws(InterruptError) -> EventFD? {
         try requireLife()
         return type == .legacy ? try wiring.resampleNotifier() : nil
+    }
+
+    mutating func setResampleNotifier(_ given: EventFD?) throws(InterruptError) {
+        try requireLife()
+        guard type == .legacy else { throw .notLevelTriggered }
+        try wiring.replaceResampleNotifier(given)
     }
 
     mutating func mask(_ indices: Range<Int>, releasing: Bool) throws(InterruptError) {
@@ -162,14 +166,5 @@ struct GroupState: Sendable {
         wiring.abandon()
         if type != .legacy { wiring.sink?.release(wiring.base..<wiring.base + count) }
         phase = .destroyed
-    }
-
-    /// What the host signals for a vector that starts masked. MSI provides for the whole block at once, so that
-    /// something has to count; an MSI-X vector is left to the device, which holds what it raises.
-    private var startingTarget: Wiring.Target {
-        switch type {
-        case .msi: wiring.swaps ? .holding : .notifier
-        case .msix, .legacy: .nothing
-        }
     }
 }

@@ -96,22 +96,44 @@ public final class InterruptSourceGroup: Sendable {
     }
 
     /// Raises one interrupt, as if the device had. With a sink the vector's own notifier is written. A notifier that
-    /// was handed out, and so every notifier of a group without a sink, is signalled by the source's loopback
+    /// was handed out or in, and so every notifier of a group without a sink, is signalled by the source's loopback
     /// (VFIO_DEVICE_SET_IRQS with ACTION_TRIGGER), because its holder could make a writer block.
     public func trigger(_ index: Int) throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.trigger(index) }
     }
 
     /// The eventfd of one vector, to be handed to somebody else; nil for a wrong index. Made on first use, and the same
-    /// from then on. Whoever only wants to raise an interrupt calls ``trigger(_:)``.
+    /// until another is handed in. Whoever only wants to raise an interrupt calls ``trigger(_:)``.
     public func notifier(_ index: Int) throws(InterruptError) -> EventFD? {
         try state.withLock { (state) throws(InterruptError) in try state.notifier(index) }
     }
 
+    /// Makes this eventfd, which somebody else has too, the notifier of one vector; nil puts one of the group's own
+    /// back.
+    public func setNotifier(_ index: Int, _ notifier: EventFD?) throws(InterruptError) {
+        try setNotifiers(first: index, [notifier])
+    }
+
+    /// Makes these eventfds, which somebody else has too, the notifiers of vectors from `first`; nil puts one of the
+    /// group's own back. That a received descriptor is an eventfd is checked where it becomes an ``EventFD``.
+    ///
+    /// No interrupt of a live vector is lost or repeated: the new irqfd stands beside the old one until the host has
+    /// changed over, in one VFIO_DEVICE_SET_IRQS for each run of them; only plain MSI, which has no mask, can lose what
+    /// the device raises during that call. What a new eventfd has counted by then is one interrupt.
+    public func setNotifiers(first: Int, _ notifiers: [EventFD?]) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.setNotifiers(first: first, notifiers) }
+    }
+
     /// The eventfd that the guest's EOI is to signal, to be handed to somebody else; nil unless the type is legacy.
-    /// Made on first use, and the same from then on.
+    /// Made on first use, and the same until another is handed in.
     public func resampleNotifier() throws(InterruptError) -> EventFD? {
         try state.withLock { (state) throws(InterruptError) in try state.resampleNotifier() }
+    }
+
+    /// Makes this eventfd, which somebody else has too, the one that the guest's EOI signals; nil puts one of the
+    /// group's own back. Throws ``InterruptError/notLevelTriggered`` unless the type is legacy.
+    public func setResampleNotifier(_ notifier: EventFD?) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.setResampleNotifier(notifier) }
     }
 
     /// Masks one vector.
