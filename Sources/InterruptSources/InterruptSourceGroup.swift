@@ -44,9 +44,7 @@ public final class InterruptSourceGroup: Sendable {
     ) throws(InterruptError) {
         let count = count ?? source.count
         let type = source.type
-        guard count >= 1, count <= min(source.count, type.maximumCount),
-            type != .msi || count.nonzeroBitCount == 1
-        else { throw .invalidCount(type, count) }
+        guard type.allows(count), count <= source.count else { throw .invalidCount(type, count) }
         guard (pin != nil) == (type == .legacy && sink != nil), pin.map((0..<24).contains) ?? true else {
             throw .wrongConfigurationKind(type)
         }
