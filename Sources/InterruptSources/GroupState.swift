@@ -22,7 +22,10 @@ struct GroupState: Sendable {
     }
     var count: Int { wiring.wires.count }
 
-    mutating func enable(_ given: [InterruptConfiguration]?) throws(InterruptError) {
+    /// `giveWay` lets another group of the device, which is live, do its part.
+    mutating func enable(
+        _ given: [InterruptConfiguration]?, _ giveWay: Wiring.GiveWay = { _ in }
+    ) throws(InterruptError) {
         try requireLife()
         // What is remembered may have been masked or unmasked since; what is given says how it is to be.
         let masks = given.map { zip($0, isMasked).map { $0.startsMasked ?? $1 } } ?? isMasked
@@ -32,10 +35,10 @@ struct GroupState: Sendable {
             return
         }
         if type == .legacy {
-            try wiring.openLine(masked: masks.first ?? false)
+            try wiring.openLine(masked: masks.first ?? false, giveWay)
         } else {
             try wiring.open(
-                VectorSet(0..<wanted.count), masked: { masks[$0] },
+                VectorSet(0..<wanted.count), masked: { masks[$0] }, giveWay,
                 { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
@@ -47,6 +50,16 @@ struct GroupState: Sendable {
     mutating func disable() throws(InterruptError) {
         guard phase == .live else { return }
         try wiring.close()
+        phase = .configured
+    }
+
+    /// Becomes configured while another group of the device becomes live by `enabling`, both or neither. Nothing but
+    /// that if it is not live.
+    mutating func giveWay(
+        to enabling: (Wiring.GiveWay) throws(InterruptError) -> Void
+    ) throws(InterruptError) {
+        guard phase == .live else { return try enabling { _ in } }
+        try wiring.close(enabling)
         phase = .configured
     }
 

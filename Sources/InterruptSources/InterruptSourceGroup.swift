@@ -73,6 +73,21 @@ public final class InterruptSourceGroup: Sendable {
         try state.withLock { (state) throws(InterruptError) in try state.enable(configurations) }
     }
 
+    /// As ``enable(_:)``, and a live `other` of the same device becomes configured, both or neither. Holds two groups'
+    /// locks: only for the device's owner, under a lock of its own.
+    func enable(
+        _ configurations: [InterruptConfiguration]?, inPlaceOf other: InterruptSourceGroup?
+    ) throws(InterruptError) {
+        guard let other, other !== self else { return try enable(configurations) }
+        try other.state.withLock { (old) throws(InterruptError) in
+            try state.withLock { (new) throws(InterruptError) in
+                try old.giveWay { (giveWay) throws(InterruptError) in
+                    try new.enable(configurations, giveWay)
+                }
+            }
+        }
+    }
+
     /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and
     /// configurations are kept, of an MSI block also its size.
     public func disable() throws(InterruptError) {
@@ -165,6 +180,9 @@ public final class InterruptSourceGroup: Sendable {
     public func pendingState(_ index: Int) throws(InterruptError) -> Bool {
         try state.withLock { (state) throws(InterruptError) in try state.pendingState(index) }
     }
+
+    /// Where the group is in its life.
+    public var phase: InterruptSnapshot.Phase { state.withLock { $0.phase } }
 
     /// The group as it is now. A line whose state cannot be read counts as not pending.
     public func snapshot() -> InterruptSnapshot {

@@ -3,11 +3,12 @@ internal import LinuxSystem
 // The level-triggered INTx line.
 extension Wiring {
     /// Turns the line on. The guest's EOI unmasks it at the host, unless it starts masked.
-    mutating func openLine(masked: Bool) throws(InterruptError) {
+    mutating func openLine(masked: Bool, _ giveWay: GiveWay = { _ in }) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             _ = try wiring.resampleNotifier()
             try wiring.setRoutes(wiring.all) { _ in .pin }
             try wiring.attach(wiring.all)
+            try giveWay(.host)
             if masked {
                 // The line is open from the moment it is turned on. What it raises before the mask holds stays out of
                 // the guest's sight; it is no edge to remember, because unmask reads the line again.
@@ -22,6 +23,7 @@ extension Wiring {
                 try wiring.setLineMasked(true)
                 try wiring.setLineMasked(false)
             }
+            try giveWay(.machine)
             wiring.wires[0].isPending = false
         }
     }
