@@ -27,6 +27,11 @@ let package = Package(
         .library(name: "VFIOInterrupts", targets: ["VFIOInterrupts"]),
         .library(name: "KVMInterrupts", targets: ["KVMInterrupts"]),
         .library(name: "GuestLibrary", targets: ["GuestLibrary"]),
+        // What those speak of in their interfaces.
+        .library(name: "LinuxSystem", targets: ["LinuxSystem"]),
+        .library(name: "PCI", targets: ["PCI"]),
+        .library(name: "VFIO", targets: ["VFIO"]),
+        .library(name: "KVM", targets: ["KVM"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
