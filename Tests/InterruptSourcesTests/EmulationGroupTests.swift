@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A guest's writes, carried out by a group over the fakes: what arrives, and what it costs.
-@Suite("Emulated MSI-X over a group")
+@Suite("Emulation over a group")
 struct EmulationGroupTests {
     private final class Function {
         let setup: GroupSetup
@@ -170,5 +170,41 @@ struct EmulationGroupTests {
         #expect(guest.word(2, 3) == 1 && guest.msix.isEnabled)
         setup.source.raise(1)
         #expect(try setup.deliveries() == [1: 1])
+    }
+
+    @Test("T3: one write of MSI mask bits masks and unmasks together, or not at all", arguments: [true, false])
+    func maskBits(_ hasSink: Bool) throws {
+        var failing = 0
+        while true {
+            let setup = try GroupSetup(hasSink ? .block : .blockHandedOut, count: 4)
+            var msi = try EmulatedMSI(count: 4, masksVectors: true, at: 0x50)
+            _ = msi.writeConfiguration(0xfee0_0000, 4, at: 0x54)
+            _ = msi.writeConfiguration(0b0011, 1, at: 0x60)
+            let enabled = msi.writeConfiguration(2 << 4 | 1, 2, at: 0x52)
+            try setup.group.apply(try #require(enabled))
+            _ = msi.writeConfiguration(0xfee0_1000, 4, at: 0x54)
+            let change = msi.writeConfiguration(0b0110, 1, at: 0x60)
+            let before = setup.standing
+            setup.calls.restart(failing: failing)
+            do {
+                try setup.group.apply(try #require(change))
+            } catch {
+                msi.refused()
+                #expect(setup.standing == before)
+                #expect(msi.configuration(at: 0x60, 1) == [0b0011])
+                failing += 1
+                continue
+            }
+            setup.calls.restart()
+            #expect(setup.group.snapshot().vectors.map(\.isMasked) == [false, true, true, false])
+            for index in 0..<4 { setup.source.raise(index) }
+            #expect(try setup.deliveries() == [0: 1, 3: 1])
+            if hasSink {
+                let message = InterruptMessage(address: 0xfee0_1000, data: 3)
+                #expect(setup.sink.routes[setup.group.base + 3] == .message(message))
+            }
+            break
+        }
+        #expect(failing > 1)
     }
 }
