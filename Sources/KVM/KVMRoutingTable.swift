@@ -8,7 +8,8 @@ public struct KVMRoutingTable: Sendable {
     private static let headerLength = 2
     private static let entryLength = 12
 
-    // The number of entries, flags, then twelve words an entry: what the request takes.
+    // The number of entries, flags, then twelve words an entry: what the request takes. It is as long as the table ever
+    // was; the kernel does not look beyond the entries that there are.
     var words: [UInt32] = [0, 0]
 
     /// A table of these routes, which are not checked.
@@ -18,24 +19,18 @@ public struct KVMRoutingTable: Sendable {
     }
 
     /// How many entries it has.
-    public var count: Int { (words.count - KVMRoutingTable.headerLength) / KVMRoutingTable.entryLength }
+    public var count: Int { Int(words[0]) }
 
     /// The route of one entry, 0 to ``count`` - 1.
     public subscript(entry: Int) -> KVMRoute {
-        get {
-            let start = KVMRoutingTable.headerLength + entry * KVMRoutingTable.entryLength
-            return KVMRoute(words[start..<start + KVMRoutingTable.entryLength])
-        }
-        set {
-            let start = KVMRoutingTable.headerLength + entry * KVMRoutingTable.entryLength
-            newValue.store(in: &words, at: start)
-        }
+        get { KVMRoute(words, at: KVMRoutingTable.start(of: entry)) }
+        set { newValue.store(in: &words, at: KVMRoutingTable.start(of: entry)) }
     }
 
     /// Adds an entry, which becomes the last.
     public mutating func append(_ route: KVMRoute) {
-        let start = words.count
-        words.append(contentsOf: repeatElement(0, count: KVMRoutingTable.entryLength))
+        let start = KVMRoutingTable.start(of: count)
+        if start == words.count { words.append(contentsOf: KVMRoutingTable.emptyEntry) }
         route.store(in: &words, at: start)
         words[0] &+= 1
     }
@@ -43,35 +38,32 @@ public struct KVMRoutingTable: Sendable {
     /// Removes an entry. The last one takes its place.
     public mutating func remove(at entry: Int) {
         let last = count - 1
-        if entry != last {
-            let from = KVMRoutingTable.headerLength + last * KVMRoutingTable.entryLength
-            let to = KVMRoutingTable.headerLength + entry * KVMRoutingTable.entryLength
-            for word in 0..<KVMRoutingTable.entryLength { words[to + word] = words[from + word] }
-        }
-        words.removeLast(KVMRoutingTable.entryLength)
+        if entry != last { self[entry] = self[last] }
         words[0] &-= 1
     }
+
+    private static let emptyEntry = [UInt32](repeating: 0, count: entryLength)
+
+    private static func start(of entry: Int) -> Int { headerLength + entry * entryLength }
 }
 
 // struct kvm_irq_routing_entry: number, type, flags, padding, then eight words by type.
 extension KVMRoute {
-    fileprivate init(_ words: ArraySlice<UInt32>) {
-        let word = words.startIndex
-        gsi = words[word]
-        if words[word + 1] == UInt32(KVM_IRQ_ROUTING_MSI) {
+    fileprivate init(_ words: [UInt32], at start: Int) {
+        gsi = words[start]
+        if words[start + 1] == UInt32(KVM_IRQ_ROUTING_MSI) {
             target = .message(
-                address: UInt64(words[word + 5]) << 32 | UInt64(words[word + 4]), data: words[word + 6],
-                deviceID: words[word + 2] & UInt32(KVM_MSI_VALID_DEVID) == 0 ? nil : words[word + 7])
+                address: UInt64(words[start + 5]) << 32 | UInt64(words[start + 4]), data: words[start + 6],
+                deviceID: words[start + 2] & UInt32(KVM_MSI_VALID_DEVID) == 0 ? nil : words[start + 7])
         } else {
             // Only routes of ours are in a table, so the chip is one of the three.
-            target = .pin(Chip(rawValue: words[word + 4]) ?? .ioapic, words[word + 5])
+            target = .pin(Chip(rawValue: words[start + 4]) ?? .ioapic, words[start + 5])
         }
     }
 
     fileprivate func store(in words: inout [UInt32], at start: Int) {
-        for word in 0..<4 { words[start + 8 + word] = 0 }
+        // The last four words and the padding are zero from the beginning.
         words[start] = gsi
-        words[start + 3] = 0
         switch target {
         case .pin(let chip, let pin):
             words[start + 1] = UInt32(KVM_IRQ_ROUTING_IRQCHIP)

@@ -118,6 +118,7 @@ public final class KVMInterruptSink: InterruptSink {
     ) throws(InterruptError) {
         for change in changes { try check(change, state) }
         var previous: [(number: Int, target: KVMRoute.Target?)] = []
+        previous.reserveCapacity(changes.count)
         for number in state.numbers.abandoned { state.set(number, nil, &previous) }
         for change in changes { state.set(change.number, target(of: change, state), &previous) }
         if previous.isEmpty && !isChanged { return }
