@@ -117,6 +117,13 @@ let package = Package(
                 "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "SelfTestProtocol", "TestSupport", "VFIO",
                 logging, system,
             ]),
+        // The kernel's and real devices' interrupts into a counting guest: on any KVM, and in the lab.
+        .testTarget(
+            name: "InterruptLabTests",
+            dependencies: [
+                "CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "PCI", "Passthrough",
+                "SelfTestProtocol", "TestSupport", "VFIO", "VFIOInterrupts", system,
+            ]),
         .testTarget(name: "VfiodAPITests", dependencies: ["Varlink", "VfiodAPI"]),
         .testTarget(
             name: "VfiodDaemonTests",
