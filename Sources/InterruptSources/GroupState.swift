@@ -3,7 +3,7 @@ internal import LinuxSystem
 /// A group's contract: what each call means in each state. ``Wiring`` knows how it is done.
 struct GroupState: Sendable {
     private(set) var phase = InterruptSnapshot.Phase.configured
-    private var configurations: [InterruptConfiguration]
+    private(set) var configurations: [InterruptConfiguration]
     private(set) var isMasked: [Bool]
     /// How many vectors take part: all, or the MSI block that was enabled last.
     private(set) var active: Int
@@ -22,7 +22,10 @@ struct GroupState: Sendable {
     }
     var count: Int { wiring.wires.count }
 
-    mutating func enable(_ given: [InterruptConfiguration]?) throws(InterruptError) {
+    /// `giveWay` lets another group of the device, which is live, do its part.
+    mutating func enable(
+        _ given: [InterruptConfiguration]?, _ giveWay: Wiring.GiveWay = { _ in }
+    ) throws(InterruptError) {
         try requireLife()
         // What is remembered may have been masked or unmasked since; what is given says how it is to be.
         let masks = given.map { zip($0, isMasked).map { $0.startsMasked ?? $1 } } ?? isMasked
@@ -32,10 +35,10 @@ struct GroupState: Sendable {
             return
         }
         if type == .legacy {
-            try wiring.openLine(masked: masks.first ?? false)
+            try wiring.openLine(masked: masks.first ?? false, giveWay)
         } else {
             try wiring.open(
-                VectorSet(0..<wanted.count), masked: { masks[$0] },
+                VectorSet(0..<wanted.count), masked: { masks[$0] }, giveWay,
                 { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
@@ -47,6 +50,16 @@ struct GroupState: Sendable {
     mutating func disable() throws(InterruptError) {
         guard phase == .live else { return }
         try wiring.close()
+        phase = .configured
+    }
+
+    /// Becomes configured while another group of the device becomes live by `enabling`, both or neither. Nothing but
+    /// that if it is not live.
+    mutating func giveWay(
+        to enabling: (Wiring.GiveWay) throws(InterruptError) -> Void
+    ) throws(InterruptError) {
+        guard phase == .live else { return try enabling { _ in } }
+        try wiring.close(enabling)
         phase = .configured
     }
 
@@ -117,23 +130,32 @@ struct GroupState: Sendable {
     mutating func mask(_ indices: Range<Int>, releasing: Bool) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try mask(VectorSet(indices), releasing: releasing)
+    }
+
+    /// Masks vectors that the group has.
+    mutating func mask(_ vectors: VectorSet, releasing: Bool = false) throws(InterruptError) {
         if phase == .live {
-            let live = indices.clamped(to: 0..<active)
-            let changed = VectorSet(in: live) { !isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && !isMasked[$0] }
             if type == .msix && releasing {
-                try wiring.release(VectorSet(live))
+                try wiring.release(vectors)
             } else if !changed.isEmpty {
                 if type == .legacy { try wiring.maskLine() } else { try wiring.hold(changed) }
             }
         }
-        for index in indices { isMasked[index] = true }
+        for index in vectors.indices { isMasked[index] = true }
     }
 
     mutating func unmask(_ indices: Range<Int>) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try unmask(VectorSet(indices))
+    }
+
+    /// Unmasks vectors that the group has.
+    mutating func unmask(_ vectors: VectorSet) throws(InterruptError) {
         if phase == .live {
-            let changed = VectorSet(in: indices.clamped(to: 0..<active)) { isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && isMasked[$0] }
             if !changed.isEmpty {
                 if type == .legacy {
                     try wiring.unmaskLine()
@@ -143,7 +165,7 @@ struct GroupState: Sendable {
                 }
             }
         }
-        for index in indices { isMasked[index] = false }
+        for index in vectors.indices { isMasked[index] = false }
     }
 
     func pendingState(_ index: Int) throws(InterruptError) -> Bool {

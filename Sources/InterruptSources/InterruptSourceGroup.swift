@@ -28,7 +28,7 @@ public final class InterruptSourceGroup: Sendable {
     /// The first Interrupt Source Identifier: the first of `count` numbers of the VM, the IOAPIC pin of a legacy source,
     /// or 0 where another process owns the VM.
     public let base: Int
-    private let state: Lock<GroupState>
+    let state: Lock<GroupState>
 
     /// Creates a configured group over the first `count` vectors of `source`, all if nil, without a kernel call but the
     /// reservation of its numbers.
@@ -44,9 +44,7 @@ public final class InterruptSourceGroup: Sendable {
     ) throws(InterruptError) {
         let count = count ?? source.count
         let type = source.type
-        guard count >= 1, count <= min(source.count, type.maximumCount),
-            type != .msi || count.nonzeroBitCount == 1
-        else { throw .invalidCount(type, count) }
+        guard type.allows(count), count <= source.count else { throw .invalidCount(type, count) }
         guard (pin != nil) == (type == .legacy && sink != nil), pin.map((0..<24).contains) ?? true else {
             throw .wrongConfigurationKind(type)
         }
@@ -73,6 +71,21 @@ public final class InterruptSourceGroup: Sendable {
     /// ``InterruptError/hostExhausted(asked:available:)``.
     public func enable(_ configurations: [InterruptConfiguration]? = nil) throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.enable(configurations) }
+    }
+
+    /// As ``enable(_:)``, and a live `other` of the same device becomes configured, both or neither. Holds two groups'
+    /// locks: only for the device's owner, under a lock of its own.
+    func enable(
+        _ configurations: [InterruptConfiguration]?, inPlaceOf other: InterruptSourceGroup?
+    ) throws(InterruptError) {
+        guard let other, other !== self else { return try enable(configurations) }
+        try other.state.withLock { (old) throws(InterruptError) in
+            try state.withLock { (new) throws(InterruptError) in
+                try old.giveWay { (giveWay) throws(InterruptError) in
+                    try new.enable(configurations, giveWay)
+                }
+            }
+        }
     }
 
     /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and
@@ -167,6 +180,9 @@ public final class InterruptSourceGroup: Sendable {
     public func pendingState(_ index: Int) throws(InterruptError) -> Bool {
         try state.withLock { (state) throws(InterruptError) in try state.pendingState(index) }
     }
+
+    /// Where the group is in its life.
+    public var phase: InterruptSnapshot.Phase { state.withLock { $0.phase } }
 
     /// The group as it is now. A line whose state cannot be read counts as not pending.
     public func snapshot() -> InterruptSnapshot {

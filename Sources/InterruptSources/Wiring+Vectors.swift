@@ -5,13 +5,16 @@ extension Wiring {
     /// Delivers the interrupts of these vectors, with these routes, and those that were pending. Turns the type on if
     /// it is off, and then also sees to those that stay masked.
     mutating func open(
-        _ vectors: VectorSet, masked isMasked: (Int) -> Bool = { _ in false }, _ route: (Int) -> InterruptRoute?
+        _ vectors: VectorSet, masked isMasked: (Int) -> Bool = { _ in false }, _ giveWay: GiveWay = { _ in },
+        _ route: (Int) -> InterruptRoute?
     ) throws(InterruptError) {
         let delivered = VectorSet(in: vectors) { !isMasked($0) }
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setRoutes(delivered, route)
             try wiring.attach(delivered)
+            try giveWay(.host)
             try wiring.connect(vectors) { isMasked($1) ? $0.startingTarget($1) : .notifier }
+            try giveWay(.machine)
             wiring.collectPending(delivered)
             for index in delivered.indices where wiring.wires[index].isPending {
                 try wiring.raise(index)
@@ -42,11 +45,25 @@ extension Wiring {
 
     /// Takes everything down and forgets what was pending.
     mutating func close() throws(InterruptError) {
+        try close { (giveWay) throws(InterruptError) in
+            try giveWay(.host)
+            try giveWay(.machine)
+        }
+    }
+
+    /// As ``close()``, in two halves that `opening` calls for between its own steps.
+    mutating func close(_ opening: (GiveWay) throws(InterruptError) -> Void) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.setUnmaskNotifier(false)
-            try wiring.turnOff()
-            try wiring.detach(wiring.all)
-            try wiring.dropRoutes()
+            try opening { (half) throws(InterruptError) in
+                switch half {
+                case .host:
+                    try wiring.setUnmaskNotifier(false)
+                    try wiring.turnOff()
+                case .machine:
+                    try wiring.detach(wiring.all)
+                    try wiring.dropRoutes()
+                }
+            }
         }
         forgetPending()
     }
@@ -64,9 +81,10 @@ extension Wiring {
     }
 
     /// Delivers one interrupt of a vector that is connected. An eventfd that somebody else holds is left to the kernel
-    /// to signal (VFIO's loopback): its holder can make a writer block.
+    /// to signal (VFIO's loopback): its holder can make a writer block. So is a line's: the kernel knows whether the
+    /// guest's Command register disables it.
     func raise(_ index: Int) throws(InterruptError) {
-        if sink != nil, !wires[index].isHandedOut, let notifier = wires[index].notifier {
+        if sink != nil, type != .legacy, !wires[index].isHandedOut, let notifier = wires[index].notifier {
             do { try notifier.signal() } catch { throw .kernel(error) }
         } else {
             try source.trigger(first: index, count: 1)

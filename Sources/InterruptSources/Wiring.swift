@@ -48,6 +48,17 @@ struct Wiring: Sendable {
         case resampleReplaced(EventFD?)
     }
 
+    /// The halves in which a group goes down while another of its device comes up between them.
+    enum Half {
+        /// VFIO: one type at a time can be on.
+        case host
+        /// Irqfds and routes, which can wait.
+        case machine
+    }
+
+    /// Takes one half of another group down.
+    typealias GiveWay = (Half) throws(InterruptError) -> Void
+
     let source: any InterruptSource
     let type: InterruptType
     let sink: (any InterruptSink)?

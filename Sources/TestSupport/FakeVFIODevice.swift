@@ -143,6 +143,7 @@ public final class FakeVFIODevice: Sendable {
             state.interrupts.turnOff(host)
             state.interrupts.single = [:]
             state.configuration[4] &= ~UInt8(PCI_COMMAND_MASTER)
+            state.configuration[5] &= ~UInt8(PCI_COMMAND_INTX_DISABLE >> 8)
         }
         guard let home = home.withLock({ $0 }) else { return }
         try? home.vfio.with(home.iommuGroup) { (group) throws(KernelError) in
@@ -239,6 +240,7 @@ extension FakeVFIODevice.State {
 
     mutating func write(_ bytes: [UInt8], _ region: Int, _ start: Int) -> Int {
         let count = min(bytes.count, size(ofRegion: region) - start)
+        let wasDisabled = isLineDisabled
         for (index, byte) in bytes.prefix(count).enumerated() {
             if region != 7 {
                 bars[region]?[start + index] = byte
@@ -246,7 +248,7 @@ extension FakeVFIODevice.State {
                 configuration[start + index] = byte
             }
         }
-        interrupts.lineDisableChanged(isLineDisabled)
+        if isLineDisabled != wasDisabled { interrupts.lineDisableChanged(isLineDisabled) }
         return count
     }
 }

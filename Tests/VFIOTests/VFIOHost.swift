@@ -15,6 +15,12 @@ enum RuleDevice: String, CaseIterable, Sendable {
     case xhci
 }
 
+/// The registers of edu's BAR 0 that raise its interrupt and take it away (QEMU documentation, specs/edu).
+enum EduRegister {
+    static let raise: UInt64 = 0x60
+    static let acknowledge: UInt64 = 0x64
+}
+
 /// Where the rules are run: a kernel, and what of it a rule may depend on.
 struct VFIOHost: Sendable, CustomTestStringConvertible {
     let name: String
@@ -73,6 +79,12 @@ extension RuleDevice {
         case .edu:
             var configuration = FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1)
             configuration.canReset = false
+            configuration.bars[0] = [UInt8](repeating: 0, count: 0x100)
+            configuration.onBARWrite = { device, _, offset, _ in
+                if let asserted = [EduRegister.raise: true, EduRegister.acknowledge: false][UInt64(offset)] {
+                    device.setLine(asserted: asserted)
+                }
+            }
             return configuration
         case .e1000e: return FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1, msixCount: 5)
         case .nvme: return FakeVFIODevice.Configuration(intxCount: 1, msixCount: 2048)
