@@ -44,11 +44,10 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             // Lifted by the guest or not: from here on only the unmask below signals.
             try wiring.setLineMasked(true)
-            try wiring.connect(wiring.all) { _, _ in .notifier }
             // An EOI from before the mask has nothing left to unmask.
-            wiring.resample?.drain()
-            _ = try wiring.resampleNotifier()
+            try wiring.resampleNotifier().drain()
             try wiring.attach(wiring.all)
+            try wiring.connect(wiring.all) { _, _ in .notifier }
             try wiring.setUnmaskNotifier(true)
             let wasTriggered = wiring.wires[0].isPending
             let isAsserted = wasTriggered ? try wiring.source.isLineAsserted() : false
