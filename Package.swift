@@ -27,6 +27,11 @@ let package = Package(
         .library(name: "VFIOInterrupts", targets: ["VFIOInterrupts"]),
         .library(name: "KVMInterrupts", targets: ["KVMInterrupts"]),
         .library(name: "GuestLibrary", targets: ["GuestLibrary"]),
+        // What those speak of in their interfaces.
+        .library(name: "LinuxSystem", targets: ["LinuxSystem"]),
+        .library(name: "PCI", targets: ["PCI"]),
+        .library(name: "VFIO", targets: ["VFIO"]),
+        .library(name: "KVM", targets: ["KVM"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -88,7 +93,7 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "InterruptSourcesTests",
-            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
+            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport", system]),
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",

@@ -24,8 +24,18 @@ public enum InterruptError: Error, Hashable, Sendable {
     case hostExhausted(asked: Int, available: Int)
     /// The VM has fewer interrupt numbers left than asked for.
     case numbersExhausted(asked: Int, available: Int)
+    /// The number is neither reserved nor a pin, or beyond what a table can hold.
+    case numberNotReserved(Int)
+    /// The number has a route already that cannot be beside this one.
+    case numberInUse(Int)
+    /// No interrupt controller takes messages to this address.
+    case addressRefused(UInt64)
     /// Another interrupt type of the device is on.
     case otherTypeActive
+    /// The device has no interrupts of this type.
+    case noSuchType(InterruptType)
+    /// None of the types asked for could be had, for these reasons, best type first.
+    case everyTypeRefused([DeviceInterrupts.Refusal])
     /// The call exists only for level-triggered sources.
     case notLevelTriggered
     /// The kernel refused.

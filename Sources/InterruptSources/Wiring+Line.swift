@@ -3,25 +3,27 @@ internal import LinuxSystem
 // The level-triggered INTx line.
 extension Wiring {
     /// Turns the line on. The guest's EOI unmasks it at the host, unless it starts masked.
-    mutating func openLine(masked: Bool) throws(InterruptError) {
+    mutating func openLine(masked: Bool, _ giveWay: GiveWay = { _ in }) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             _ = try wiring.resampleNotifier()
-            try wiring.setRoutes([0: .pin])
-            try wiring.attach(CollectionOfOne(0))
+            try wiring.setRoutes(wiring.all) { _ in .pin }
+            try wiring.attach(wiring.all)
+            try giveWay(.host)
             if masked {
                 // The line is open from the moment it is turned on. What it raises before the mask holds stays out of
                 // the guest's sight; it is no edge to remember, because unmask reads the line again.
-                try wiring.connect([0: .holding])
+                try wiring.connect(wiring.all) { _, _ in .holding }
                 try wiring.setLineMasked(true)
-                try wiring.connect([0: .notifier])
+                try wiring.connect(wiring.all) { _, _ in .notifier }
                 wiring.wires[0].holding = nil
             } else {
-                try wiring.connect([0: .notifier])
+                try wiring.connect(wiring.all) { _, _ in .notifier }
                 try wiring.setUnmaskNotifier(true)
                 // A line that was asserted before it was turned on is only seen when the mask is lifted.
                 try wiring.setLineMasked(true)
                 try wiring.setLineMasked(false)
             }
+            try giveWay(.machine)
             wiring.wires[0].isPending = false
         }
     }
@@ -31,6 +33,7 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setUnmaskNotifier(false)
             try wiring.setLineMasked(true)
+            if wiring.wires[0].isHandedOut { try wiring.detach(wiring.all) }
         }
     }
 
@@ -39,6 +42,8 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             // An EOI from before the mask has nothing left to unmask.
             wiring.resample?.drain()
+            _ = try wiring.resampleNotifier()
+            try wiring.attach(wiring.all)
             try wiring.setUnmaskNotifier(true)
             let wasTriggered = wiring.wires[0].isPending
             let isAsserted = wasTriggered ? try wiring.source.isLineAsserted() : false
@@ -64,7 +69,7 @@ extension Wiring {
         record(.unmaskNotifier(wasSet: wasSet))
     }
 
-    private mutating func setLineMasked(_ masked: Bool) throws(InterruptError) {
+    mutating func setLineMasked(_ masked: Bool) throws(InterruptError) {
         let was = isLineMasked
         try source.setLineMasked(masked)
         isLineMasked = masked
