@@ -93,7 +93,7 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "InterruptSourcesTests",
-            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
+            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport", system]),
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",

@@ -34,6 +34,10 @@ public enum InterruptError: Error, Hashable, Sendable {
     case addressRefused(UInt64)
     /// Another interrupt type of the device is on.
     case otherTypeActive
+    /// The device has no interrupts of this type.
+    case noSuchType(InterruptType)
+    /// None of the types asked for could be had, for these reasons, best type first.
+    case everyTypeRefused([DeviceInterrupts.Refusal])
     /// The call exists only for level-triggered sources.
     case notLevelTriggered
     /// The kernel refused.
