@@ -196,11 +196,7 @@ struct NotifierTests {
         #expect(setup.calls.names == ["clear unmask", "MASK", "connect 0 x", "detach 11"])
         setup.calls.restart()
         try setup.group.unmask(0)
-<<<<<<< HEAD
-        #expect(setup.calls.names == ["MASK", "connect 0 x", "attach 11", "set unmask", "UNMASK"])
-=======
         #expect(setup.calls.names == ["MASK", "attach 11", "connect 0 x", "set unmask", "UNMASK"])
->>>>>>> bench
         #expect(try setup.deliveries() == [0: 1])
     }
 
