@@ -13,16 +13,18 @@ struct FileTree: Sendable {
     }
 
     func write(_ content: [UInt8], to name: String) {
-        makeDirectories(FileTree.parent(of: name))
         orStop("write \(name)") { () throws(KernelError) in
-            let file = try openFile(path(name), [.writeOnly, .create, .truncate], permissions: 0o644)
+            let mode: OpenMode = [.writeOnly, .create, .truncate]
+            // Most files come into a directory that is there.
+            if !pathExists(path(FileTree.parent(of: name))) { makeDirectories(FileTree.parent(of: name)) }
+            let file = try openFile(path(name), mode, permissions: 0o644)
             if !content.isEmpty { try writeOnce(content, to: file, path: name) }
         }
     }
 
     /// Makes a symbolic link, in place of an older one.
     func link(_ name: String, to target: String) {
-        makeDirectories(FileTree.parent(of: name))
+        if !pathExists(path(FileTree.parent(of: name))) { makeDirectories(FileTree.parent(of: name)) }
         remove(name)
         // SAFETY: both are NUL-terminated copies, alive for the call.
         guard unsafe symlink(target, path(name)) == 0 else { fatalError("cannot link \(name)") }
@@ -32,6 +34,14 @@ struct FileTree: Sendable {
     func remove(_ name: String) {
         // SAFETY: the path is a NUL-terminated copy, alive for the call.
         _ = unsafe Glibc.remove(path(name))
+    }
+
+    /// Removes a directory with all that is in it. Links are removed, not followed.
+    func removeAll(_ name: String) {
+        if (try? readSymbolicLink(path(name))) == nil {
+            for entry in (try? listDirectory(path(name))) ?? [] { removeAll("\(name)/\(entry)") }
+        }
+        remove(name)
     }
 
     func makeDirectories(_ name: String) {
@@ -66,6 +76,6 @@ struct FileTree: Sendable {
     }
 
     private static func parent(of name: String) -> String {
-        name.lastIndex(of: "/").map { String(name[..<$0]) } ?? ""
+        name.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(name[..<$0]) } ?? ""
     }
 }
