@@ -45,9 +45,9 @@ public final class NotifierRelay: Sendable {
             let base = try sink.reserve(joints.count)
             let numbers = base..<base + joints.count
             let entries = zip(numbers, joints).map { Joined(number: $0, notifier: $1.notifier, resample: nil) }
-            let routes = zip(numbers, joints).map { ($0, InterruptRoute?.some(.message($1.message))) }
+            let routes = zip(numbers, joints).map { RouteChange($0, .message($1.message)) }
             do throws(InterruptError) {
-                try raise(entries, Dictionary(uniqueKeysWithValues: routes))
+                try raise(entries, routes)
             } catch {
                 sink.release(numbers)
                 throw error
@@ -64,7 +64,7 @@ public final class NotifierRelay: Sendable {
         try joined.withLock { joined throws(InterruptError) in
             guard joined[index] == nil else { throw .alreadyEnabled }
             let entry = Joined(number: pin, notifier: notifier, resample: resample)
-            try raise([entry], [pin: .some(.pin)])
+            try raise([entry], [RouteChange(pin, .pin)])
             joined[index] = entry
         }
     }
@@ -73,9 +73,9 @@ public final class NotifierRelay: Sendable {
     /// it returns. After an error all of them count as joined, and can be left again.
     public func leave(_ indices: Range<Int>) throws(InterruptError) {
         try joined.withLock { joined throws(InterruptError) in
-            let leaving = joined.filter { indices.contains($0.key) }
-            for entry in leaving.values { try sink.detach(entry.notifier, from: entry.number) }
-            try sink.commit(.init(uniqueKeysWithValues: leaving.values.map { ($0.number, nil) }))
+            let leaving = joined.filter { indices.contains($0.key) }.sorted { $0.value.number < $1.value.number }
+            for (_, entry) in leaving { try sink.detach(entry.notifier, from: entry.number) }
+            try sink.commit(leaving.map { RouteChange($0.value.number, nil) })
             for (index, entry) in leaving {
                 sink.release(entry.number..<entry.number + 1)
                 joined[index] = nil
@@ -85,7 +85,7 @@ public final class NotifierRelay: Sendable {
 
     /// Routes, then irqfds; or neither.
     private func raise(
-        _ entries: [Joined], _ routes: [Int: InterruptRoute?]
+        _ entries: [Joined], _ routes: [RouteChange]
     ) throws(InterruptError) {
         try sink.commit(routes)
         for (position, entry) in entries.enumerated() {
@@ -97,7 +97,7 @@ public final class NotifierRelay: Sendable {
                 for attached in entries[..<position] {
                     try? sink.detach(attached.notifier, from: attached.number)
                 }
-                try? sink.commit(routes.mapValues { _ in nil })
+                try? sink.commit(routes.map { RouteChange($0.number, nil) })
                 throw error
             }
         }

@@ -1,13 +1,13 @@
 internal import LinuxSystem
 
 /// A group's contract: what each call means in each state. ``Wiring`` knows how it is done.
-struct GroupState {
-    private var phase = InterruptSnapshot.Phase.configured
+struct GroupState: Sendable {
+    private(set) var phase = InterruptSnapshot.Phase.configured
     private var configurations: [InterruptConfiguration]
-    private var isMasked: [Bool]
-    /// How many vectors take part: all, or the MSI block that was enabled.
-    private var active: Int
-    private var wiring: Wiring
+    private(set) var isMasked: [Bool]
+    /// How many vectors take part: all, or the MSI block that was enabled last.
+    private(set) var active: Int
+    private(set) var wiring: Wiring
 
     init(_ wiring: Wiring) {
         self.wiring = wiring
@@ -16,63 +16,67 @@ struct GroupState {
         isMasked = Array(repeating: false, count: active)
     }
 
-    private var type: InterruptType { wiring.source.type }
-    private var count: Int { wiring.wires.count }
+    var type: InterruptType { wiring.type }
+    private var remembered: [InterruptConfiguration] {
+        active == count ? configurations : Array(configurations.prefix(active))
+    }
+    var count: Int { wiring.wires.count }
 
     mutating func enable(_ given: [InterruptConfiguration]?) throws(InterruptError) {
         try requireLife()
-        let wanted = try checked(given ?? Array(configurations.prefix(active)))
+        // What is remembered may have been masked or unmasked since; what is given says how it is to be.
+        let masks = given.map { zip($0, isMasked).map { $0.startsMasked ?? $1 } } ?? isMasked
+        let wanted = try checked(given ?? remembered, masks)
         if phase == .live {
-            guard wanted == Array(configurations.prefix(active)) else { throw .alreadyEnabled }
+            guard wanted == remembered else { throw .alreadyEnabled }
             return
         }
-        let masks = zip(wanted, isMasked).map { $0.startsMasked ?? $1 }
         if type == .legacy {
             try wiring.openLine(masked: masks.first ?? false)
         } else {
-            var routes: [Int: InterruptRoute?] = [:]
-            var others: [Int: Wiring.Target] = [:]
-            for (index, masked) in masks.enumerated() {
-                if masked {
-                    others[index] = startingTarget
-                } else {
-                    routes.updateValue(wanted[index].message.map(InterruptRoute.message), forKey: index)
-                }
-            }
-            try wiring.open(routes, others: others)
+            try wiring.open(
+                VectorSet(0..<wanted.count), masked: { masks[$0] }, holding: startingTarget,
+                { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
         active = wanted.count
         configurations.replaceSubrange(..<active, with: wanted)
-        isMasked.replaceSubrange(..<active, with: masks)
+        isMasked.replaceSubrange(..<active, with: masks.prefix(active))
     }
 
     mutating func disable() throws(InterruptError) {
         guard phase == .live else { return }
         try wiring.close()
         phase = .configured
-        active = count
     }
 
-    mutating func update(_ index: Int, _ given: InterruptConfiguration) throws(InterruptError) {
+    mutating func update(first: Int, _ given: [InterruptConfiguration]) throws(InterruptError) {
         try requireLife()
-        try require(index)
-        try checkKind(given)
-        // An MSI block is one address and one data value.
-        let changed = type == .msi ? 0..<active : index..<index + 1
-        var updated = configurations
-        for other in changed { updated[other].message = given.message }
-        if type == .msi { updated.replaceSubrange(changed, with: try block(Array(updated[changed]))) }
-        if phase == .configured {
-            updated[index].startsMasked = given.startsMasked
-            if let masked = given.startsMasked { isMasked[index] = masked }
-        } else if type != .legacy {
-            let routes = changed.filter { !isMasked[$0] }.reduce(into: [Int: InterruptRoute?]()) {
-                $0.updateValue(updated[$1].message.map(InterruptRoute.message), forKey: $1)
-            }
-            try wiring.transaction { (wiring) throws(InterruptError) in try wiring.setRoutes(routes) }
+        try require(first: first, count: given.count)
+        for (index, configuration) in zip(first..., given) {
+            let startsMasked = phase == .configured ? configuration.startsMasked : nil
+            try checkKind(configuration, masked: startsMasked ?? isMasked[index])
         }
-        configurations = updated
+        if given.isEmpty { return }
+        var changed = first..<first + given.count
+        var messages = given.map(\.message)
+        if type == .msi {
+            let block = try MessageBlock(given, size: active)
+            changed = 0..<active
+            messages = changed.map(block.message)
+        }
+        if phase == .live && type != .legacy {
+            let delivered = VectorSet(in: changed) { !isMasked[$0] }
+            try wiring.transaction { (wiring) throws(InterruptError) in
+                try wiring.setRoutes(delivered) { messages[$0 - changed.lowerBound].map(InterruptRoute.message) }
+            }
+        }
+        for (index, message) in zip(changed, messages) { configurations[index].message = message }
+        if phase == .live { return }
+        for (index, configuration) in zip(first..., given) {
+            configurations[index].startsMasked = configuration.startsMasked
+            if let masked = configuration.startsMasked { isMasked[index] = masked }
+        }
     }
 
     mutating func trigger(_ index: Int) throws(InterruptError) {
@@ -92,9 +96,12 @@ struct GroupState {
         let notifier = try wiring.notifier(of: index)
         if type != .legacy && phase == .live && isMasked[index] {
             // From now on somebody else can write it, and a masked vector delivers nothing.
-            try wiring.transaction { (wiring) throws(InterruptError) in try wiring.detach(CollectionOfOne(index)) }
+            try wiring.transaction { (wiring) throws(InterruptError) in
+                try wiring.detach(VectorSet(index..<index + 1))
+            }
         }
         wiring.wires[index].isHandedOut = true
+        wiring.wires[index].mayHaveCounted = true
         return notifier
     }
 
@@ -108,13 +115,11 @@ struct GroupState {
         try require(indices)
         if phase == .live {
             let live = indices.clamped(to: 0..<active)
-            let changed = live.filter { !isMasked[$0] }
+            let changed = VectorSet(in: live) { !isMasked[$0] }
             if type == .msix && releasing {
-                try wiring.release(Array(live))
-            } else if type == .legacy {
-                if !changed.isEmpty { try wiring.maskLine() }
+                try wiring.release(VectorSet(live))
             } else if !changed.isEmpty {
-                try wiring.hold(changed)
+                if type == .legacy { try wiring.maskLine() } else { try wiring.hold(changed) }
             }
         }
         for index in indices { isMasked[index] = true }
@@ -124,14 +129,14 @@ struct GroupState {
         try requireLife()
         try require(indices)
         if phase == .live {
-            let changed = indices.clamped(to: 0..<active).filter { isMasked[$0] }
-            if type == .legacy {
-                if !changed.isEmpty { try wiring.unmaskLine() }
-            } else if !changed.isEmpty {
-                try wiring.open(
-                    changed.reduce(into: [:]) {
-                        $0.updateValue(configurations[$1].message.map(InterruptRoute.message), forKey: $1)
-                    })
+            let changed = VectorSet(in: indices.clamped(to: 0..<active)) { isMasked[$0] }
+            if !changed.isEmpty {
+                if type == .legacy {
+                    try wiring.unmaskLine()
+                } else {
+                    for index in changed.indices { try checkKind(configurations[index], masked: false) }
+                    try wiring.open(changed) { configurations[$0].message.map(InterruptRoute.message) }
+                }
             }
         }
         for index in indices { isMasked[index] = false }
@@ -166,54 +171,5 @@ struct GroupState {
         case .msi: wiring.swaps ? .holding : .notifier
         case .msix, .legacy: .nothing
         }
-    }
-
-    private func requireLife() throws(InterruptError) {
-        if phase == .destroyed { throw .destroyed }
-    }
-
-    private func require(_ index: Int) throws(InterruptError) {
-        guard index >= 0, index < count else { throw .noSuchVector(index: index, count: count) }
-    }
-
-    private func require(_ indices: Range<Int>) throws(InterruptError) {
-        guard indices.lowerBound >= 0, indices.lowerBound <= count else {
-            throw .noSuchVector(index: indices.lowerBound, count: count)
-        }
-        guard indices.upperBound <= count else { throw .noSuchVector(index: indices.upperBound - 1, count: count) }
-    }
-
-    private func checked(_ given: [InterruptConfiguration]) throws(InterruptError) -> [InterruptConfiguration] {
-        let fits = type == .msi ? given.count.nonzeroBitCount == 1 && given.count <= count : given.count == count
-        guard fits else { throw .wrongConfigurationCount(given: given.count, needed: count) }
-        for configuration in given { try checkKind(configuration) }
-        return type == .msi ? try block(given) : given
-    }
-
-    private func checkKind(_ configuration: InterruptConfiguration) throws(InterruptError) {
-        let fits: Bool
-        switch (type, wiring.sink == nil) {
-        case (.legacy, _): fits = configuration.message == nil
-        case (_, true): fits = true
-        case (_, false): fits = configuration.message != nil
-        }
-        if !fits { throw .wrongConfigurationKind(type) }
-    }
-
-    /// The block's messages: one pair, in whose data the index replaces the low bits (PCI 3.0 section 6.8.1.6).
-    private func block(_ given: [InterruptConfiguration]) throws(InterruptError) -> [InterruptConfiguration] {
-        guard let pair = given.first?.message else {
-            guard given.allSatisfy({ $0.message == nil }) else { throw .differentMessages }
-            return given
-        }
-        let low = UInt32(truncatingIfNeeded: given.count &- 1)
-        var result = given
-        for index in given.indices {
-            guard let message = given[index].message, message.address == pair.address,
-                message.deviceID == pair.deviceID, message.data & ~low == pair.data & ~low
-            else { throw .differentMessages }
-            result[index].message?.data = pair.data & ~low | UInt32(truncatingIfNeeded: index)
-        }
-        return result
     }
 }

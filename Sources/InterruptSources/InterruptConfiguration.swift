@@ -1,6 +1,7 @@
 /// What a vector of an interrupt source group is to be.
 public struct InterruptConfiguration: Hashable, Sendable {
-    /// The message that a guest expects. Nil for a legacy source, and where a group has no sink and so no routes.
+    /// The message that a guest expects. Nil for a legacy source, where a group has no sink and so no routes, and for
+    /// masked vectors of an MSI-X table that have none yet.
     ///
     /// In an MSI block all vectors have the same pair; the group replaces the low bits of the data by the index.
     public var message: InterruptMessage?

@@ -24,6 +24,12 @@ public enum InterruptError: Error, Hashable, Sendable {
     case hostExhausted(asked: Int, available: Int)
     /// The VM has fewer interrupt numbers left than asked for.
     case numbersExhausted(asked: Int, available: Int)
+    /// The number is neither reserved nor a pin, or beyond what a table can hold.
+    case numberNotReserved(Int)
+    /// The number has a route already that cannot be beside this one.
+    case numberInUse(Int)
+    /// No interrupt controller takes messages to this address.
+    case addressRefused(UInt64)
     /// Another interrupt type of the device is on.
     case otherTypeActive
     /// The call exists only for level-triggered sources.

@@ -8,6 +8,20 @@ public enum InterruptRoute: Hashable, Sendable {
     case pin
 }
 
+/// What one number's route is to become.
+public struct RouteChange: Hashable, Sendable {
+    /// The Global System Interrupt of the VM.
+    public var number: Int
+    /// Where its events go; nil for nowhere.
+    public var route: InterruptRoute?
+
+    /// Creates a change.
+    public init(_ number: Int, _ route: InterruptRoute?) {
+        self.number = number
+        self.route = route
+    }
+}
+
 /// Where interrupts go: the in-kernel interrupt controllers of one VM, or nowhere of ours when notifiers are handed to
 /// another process.
 ///
@@ -21,11 +35,12 @@ public protocol InterruptSink: Sendable {
     /// Gives numbers back. Their routes must be gone.
     func release(_ numbers: Range<Int>)
 
-    /// Sets (or, with nil, drops) the routes of these numbers in one step; no kernel call if nothing changes.
-    func commit(_ routes: [Int: InterruptRoute?]) throws(InterruptError)
+    /// Sets or drops these routes in one step, or none of them; no kernel call if nothing changes. Numbers ascend, each
+    /// is named once.
+    func commit(_ changes: [RouteChange]) throws(InterruptError)
 
     /// Lets `notifier` raise `number`. With `resample`, the interrupt is a level: it stays asserted until the guest's
-    /// EOI, which signals `resample`.
+    /// EOI, which signals `resample`. A number can have several notifiers.
     func attach(_ notifier: EventFD, to number: Int, resample: EventFD?) throws(InterruptError)
 
     /// Ends that. No event of `notifier` is delivered after it returns. Not attached is no error.

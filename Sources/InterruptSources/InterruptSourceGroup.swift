@@ -62,8 +62,11 @@ public final class InterruptSourceGroup: Sendable {
         state.withLock { $0.destroy() }
     }
 
-    /// Becomes live with these configurations, nil for those remembered. An MSI group takes a power of two of at most
-    /// ``count`` of them and is then a block of that many vectors; the others take one per vector.
+    /// Becomes live with these configurations, in one table commit; nil for those remembered, with the masks as they
+    /// are now. An MSI group takes a power of two of at most ``count`` of them, and is then a block of that many vectors
+    /// until it is enabled with another number of them; the others take one per vector.
+    ///
+    /// With a sink every vector needs a message, but for those of an MSI-X table that start masked.
     ///
     /// Throws ``InterruptError/wrongConfigurationCount(given:needed:)``, ``InterruptError/wrongConfigurationKind(_:)``,
     /// ``InterruptError/differentMessages``, ``InterruptError/alreadyEnabled`` when live with others, and
@@ -72,7 +75,8 @@ public final class InterruptSourceGroup: Sendable {
         try state.withLock { (state) throws(InterruptError) in try state.enable(configurations) }
     }
 
-    /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks are kept.
+    /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and
+    /// configurations are kept, of an MSI block also its size.
     public func disable() throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.disable() }
     }
@@ -80,7 +84,15 @@ public final class InterruptSourceGroup: Sendable {
     /// Gives one vector another message; in an MSI block, all of them. Its `startsMasked` counts only while the group
     /// is configured.
     public func update(_ index: Int, _ configuration: InterruptConfiguration) throws(InterruptError) {
-        try state.withLock { (state) throws(InterruptError) in try state.update(index, configuration) }
+        try update(first: index, [configuration])
+    }
+
+    /// Gives vectors from `first` other messages together, in one table commit; none if those that are not masked keep
+    /// theirs. Of an MSI block all vectors change, and what is given must be of one block.
+    public func update(first: Int, _ configurations: [InterruptConfiguration]) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in
+            try state.update(first: first, configurations)
+        }
     }
 
     /// Raises one interrupt, as if the device had. With a sink the vector's own notifier is written. A notifier that
@@ -123,7 +135,8 @@ public final class InterruptSourceGroup: Sendable {
 
     /// Unmasks these vectors together: one table commit and one VFIO_DEVICE_SET_IRQS for each run of them that is
     /// masked. Throws ``InterruptError/hostExhausted(asked:available:)``: none was unmasked, and a range that ends after
-    /// the first `available` masked vectors of this one can be.
+    /// the first `available` masked vectors of this one can be; ``InterruptError/wrongConfigurationKind(_:)`` for a
+    /// vector that has no message yet.
     public func unmask(_ indices: Range<Int>) throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.unmask(indices) }
     }

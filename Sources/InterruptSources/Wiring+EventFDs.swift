@@ -31,25 +31,11 @@ extension Wiring {
     }
 
     func descriptors(_ range: Range<Int>) -> [EventFD?] {
-        range.map { index in
-            switch wires[index].target {
+        wires[range].map { wire in
+            switch wire.target {
             case .nothing: nil
-            case .notifier: wires[index].notifier
-            case .holding: wires[index].holding
-            }
-        }
-    }
-
-    func numbered(_ routes: [Int: InterruptRoute?]) -> [Int: InterruptRoute?] {
-        routes.reduce(into: [:]) { $0.updateValue($1.value, forKey: base + $1.key) }
-    }
-
-    func runs(of indices: some Sequence<Int>) -> [Range<Int>] {
-        indices.sorted().reduce(into: []) { runs, index in
-            if let last = runs.last, last.upperBound == index {
-                runs[runs.count - 1] = last.lowerBound..<index + 1
-            } else {
-                runs.append(index..<index + 1)
+            case .notifier: wire.notifier
+            case .holding: wire.holding
             }
         }
     }

@@ -6,17 +6,17 @@ extension Wiring {
     mutating func openLine(masked: Bool) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             _ = try wiring.resampleNotifier()
-            try wiring.setRoutes([0: .pin])
-            try wiring.attach(CollectionOfOne(0))
+            try wiring.setRoutes(wiring.all) { _ in .pin }
+            try wiring.attach(wiring.all)
             if masked {
                 // The line is open from the moment it is turned on. What it raises before the mask holds stays out of
                 // the guest's sight; it is no edge to remember, because unmask reads the line again.
-                try wiring.connect([0: .holding])
+                try wiring.connect(wiring.all) { _ in .holding }
                 try wiring.setLineMasked(true)
-                try wiring.connect([0: .notifier])
+                try wiring.connect(wiring.all) { _ in .notifier }
                 wiring.wires[0].holding = nil
             } else {
-                try wiring.connect([0: .notifier])
+                try wiring.connect(wiring.all) { _ in .notifier }
                 try wiring.setUnmaskNotifier(true)
                 // A line that was asserted before it was turned on is only seen when the mask is lifted.
                 try wiring.setLineMasked(true)

@@ -3,19 +3,18 @@ internal import LinuxSystem
 // MSI and MSI-X: the steps that whole sets of vectors go through.
 extension Wiring {
     /// Delivers the interrupts of these vectors, with these routes, and those that were pending. Turns the type on if
-    /// it is off; `others` says what the host is to signal for the vectors that stay masked.
+    /// it is off. The vectors that stay masked only get `holding`: what the host is to signal for them.
     mutating func open(
-        _ routes: [Int: InterruptRoute?], others: [Int: Target] = [:]
+        _ vectors: VectorSet, masked isMasked: (Int) -> Bool = { _ in false }, holding: Target = .nothing,
+        _ route: (Int) -> InterruptRoute?
     ) throws(InterruptError) {
-        let indices = routes.keys.sorted()
+        let delivered = VectorSet(in: vectors) { !isMasked($0) }
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.setRoutes(routes)
-            try wiring.attach(indices)
-            var targets = others
-            for index in indices { targets[index] = .notifier }
-            try wiring.connect(targets)
-            wiring.collectPending(indices)
-            for index in indices where wiring.wires[index].isPending {
+            try wiring.setRoutes(delivered, route)
+            try wiring.attach(delivered)
+            try wiring.connect(vectors) { isMasked($0) ? holding : .notifier }
+            wiring.collectPending(delivered)
+            for index in delivered.indices where wiring.wires[index].isPending {
                 try wiring.raise(index)
                 wiring.wires[index].isPending = false
             }
@@ -23,27 +22,27 @@ extension Wiring {
     }
 
     /// Ends delivery. What the device raises from now on is counted by an eventfd that nobody but us reads.
-    mutating func hold(_ indices: [Int]) throws(InterruptError) {
+    mutating func hold(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             if wiring.swaps {
-                try wiring.connect(indices.reduce(into: [:]) { $0[$1] = .holding })
-                try wiring.detach(indices.filter { wiring.wires[$0].isHandedOut })
+                try wiring.connect(vectors) { _ in .holding }
+                try wiring.detach(VectorSet(in: vectors) { wiring.wires[$0].isHandedOut })
             } else {
-                try wiring.detach(indices)
+                try wiring.detach(vectors)
             }
         }
     }
 
     /// Ends delivery and gives back all that the vectors take: host interrupt, irqfd and route. MSI-X only: the device
     /// itself holds what it raises from now on (Pending Bit Array).
-    mutating func release(_ indices: [Int]) throws(InterruptError) {
+    mutating func release(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(indices.reduce(into: [:]) { $0[$1] = .nothing })
-            try wiring.detach(indices)
-            try wiring.setRoutes(indices.reduce(into: [:]) { $0.updateValue(nil, forKey: $1) })
+            try wiring.connect(vectors) { _ in .nothing }
+            try wiring.detach(vectors)
+            try wiring.setRoutes(vectors) { _ in nil }
         }
-        collectPending(indices)
-        for index in indices { wires[index].holding = nil }
+        collectPending(vectors)
+        for index in vectors.indices { wires[index].holding = nil }
     }
 
     /// Takes everything down and forgets what was pending.
@@ -51,7 +50,7 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setUnmaskNotifier(false)
             try wiring.turnOff()
-            try wiring.detach(wiring.wires.indices)
+            try wiring.detach(wiring.all)
             try wiring.dropRoutes()
         }
         forgetPending()
@@ -61,7 +60,7 @@ extension Wiring {
     mutating func abandon() {
         try? setUnmaskNotifier(false)
         try? turnOff()
-        for index in wires.indices { try? detach(CollectionOfOne(index)) }
+        for index in wires.indices { try? detach(VectorSet(index..<index + 1)) }
         try? dropRoutes()
         forgetPending()
     }
@@ -85,23 +84,26 @@ extension Wiring {
     }
 
     /// Turns what private eventfds counted into pending bits. The host must not signal them any more.
-    private mutating func collectPending(_ indices: [Int]) {
-        for index in indices where wires[index].target != .holding {
+    private mutating func collectPending(_ vectors: VectorSet) {
+        for index in vectors.indices where wires[index].target != .holding {
             if let holding = wires[index].holding, holding.drain() > 0 { wires[index].isPending = true }
         }
     }
 
     private mutating func dropRoutes() throws(InterruptError) {
         // A pin's route belongs to the VM, and other devices may share the pin.
-        if source.type == .legacy { return }
-        try setRoutes(wires.indices.reduce(into: [:]) { $0.updateValue(nil, forKey: $1) })
+        if type == .legacy { return }
+        try setRoutes(all) { _ in nil }
     }
 
     private mutating func forgetPending() {
         for index in wires.indices {
             wires[index].isPending = false
-            wires[index].notifier?.drain()
             wires[index].holding = nil
+            if wires[index].mayHaveCounted {
+                wires[index].notifier?.drain()
+                wires[index].mayHaveCounted = wires[index].isHandedOut
+            }
         }
         resample?.drain()
     }

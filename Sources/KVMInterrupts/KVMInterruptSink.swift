@@ -64,10 +64,12 @@ public final class KVMInterruptSink: InterruptSink {
 
     /// Sets or drops routes in one KVM_SET_GSI_ROUTING, none if nothing changes. Checked before: a message's number
     /// must be reserved and its address one that KVM takes, a pin must exist. After an error the routes are as before.
-    public func commit(_ routes: [Int: InterruptRoute?]) throws(InterruptError) {
+    public func commit(_ changes: [RouteChange]) throws(InterruptError) {
         try state.withLock { state throws(InterruptError) in
             var changed = state.routes
-            for (number, route) in routes { changed[number] = try target(of: route, number, state.reserved) }
+            for change in changes {
+                changed[change.number] = try target(of: change.route, change.number, state.reserved)
+            }
             if changed == state.routes { return }
             var table = kept
             for (number, target) in changed.sorted(by: { $0.key < $1.key }) {

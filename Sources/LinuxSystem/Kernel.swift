@@ -32,37 +32,28 @@ public protocol Kernel: Sendable {
     func map(_ descriptor: CInt, at offset: UInt64, length: Int) throws(KernelError) -> MappedMemory
 }
 
+// Inlinable: some of these requests come by the thousand, and generic code of another module costs as much as a short one.
 extension Kernel {
     /// An ioctl(2) whose argument is one fixed structure.
+    @inlinable @inline(__always)
     public func ioctl<Argument: BitwiseCopyable>(
         _ descriptor: CInt, _ request: UInt, _ name: StaticString, _ argument: inout Argument
     ) throws(KernelError) -> CInt {
-        var result: Result<CInt, KernelError> = .success(0)
         // SAFETY: the bytes are the argument's own, alive and exclusive for the call.
-        unsafe withUnsafeMutableBytes(of: &argument) { bytes in
-            do throws(KernelError) {
-                result = .success(try unsafe ioctl(descriptor, request, name, bytes: bytes))
-            } catch {
-                result = .failure(error)
-            }
+        try unsafe withUnsafeMutableBytes(of: &argument) { bytes throws(KernelError) in
+            try unsafe ioctl(descriptor, request, name, bytes: bytes)
         }
-        return try result.get()
     }
 
     /// An ioctl(2) whose argument is a structure with a variable tail, built as bytes or words by the caller.
+    @inlinable @inline(__always)
     public func ioctl<Element: BitwiseCopyable>(
         _ descriptor: CInt, _ request: UInt, _ name: StaticString, buffer: inout [Element]
     ) throws(KernelError) -> CInt {
-        var result: Result<CInt, KernelError> = .success(0)
         // SAFETY: the bytes are the array's own, alive and exclusive for the call.
-        unsafe buffer.withUnsafeMutableBytes { bytes in
-            do throws(KernelError) {
-                result = .success(try unsafe ioctl(descriptor, request, name, bytes: bytes))
-            } catch {
-                result = .failure(error)
-            }
+        try unsafe buffer.withUnsafeMutableBufferPointer { elements throws(KernelError) in
+            try unsafe ioctl(descriptor, request, name, bytes: UnsafeMutableRawBufferPointer(elements))
         }
-        return try result.get()
     }
 
     /// An ioctl(2) without argument.

@@ -40,14 +40,15 @@ extension Errno {
     static var current: Errno { Errno(rawValue: Glibc.errno) }
 }
 
-/// Runs a system call that reports failure by a negative result, again while a signal interrupts it.
+/// Runs a system call that reports failure by a negative result, again while a signal interrupts it. The names are only
+/// made for an error: most calls succeed, and some come by the thousand.
 func checked<Result: SignedInteger>(
-    _ call: String, on subject: String = "", _ body: () -> Result
+    _ call: @autoclosure () -> String, on subject: @autoclosure () -> String = "", _ body: () -> Result
 ) throws(KernelError) -> Result {
     while true {
         let result = body()
         if result >= 0 { return result }
         let error = Errno.current
-        if error != .interrupted { throw KernelError(call, on: subject, error) }
+        if error != .interrupted { throw KernelError(call(), on: subject(), error) }
     }
 }

@@ -14,7 +14,9 @@ public final class FakeInterruptSink: InterruptSink {
         var next: Int
         let end: Int
         var routes: [Int: InterruptRoute] = [:]
-        var attached: [Int: (notifier: EventFD, resample: EventFD?)] = [:]
+        /// By number; a number can have several.
+        var attached: [Int: [(notifier: EventFD, resample: EventFD?)]] = [:]
+        var attachedNotifiers: Set<ObjectIdentifier> = []
         var deliveries: [Int: Int] = [:]
         var released: [Range<Int>] = []
     }
@@ -46,9 +48,9 @@ public final class FakeInterruptSink: InterruptSink {
         }
     }
 
-    /// The guest ends the interrupt of a number: what was attached with it is signalled.
+    /// The guest ends the interrupt of a number: what was attached with it is signalled, of every notifier that is.
     public func endOfInterrupt(_ number: Int) {
-        state.withLock { try? $0.attached[number]?.resample?.signal() }
+        state.withLock { for entry in $0.attached[number] ?? [] { try? entry.resample?.signal() } }
     }
 
     /// Takes numbers.
@@ -68,11 +70,11 @@ public final class FakeInterruptSink: InterruptSink {
     }
 
     /// Changes routes.
-    public func commit(_ routes: [Int: InterruptRoute?]) throws(InterruptError) {
-        try note("commit \(routes.keys.sorted())")
+    public func commit(_ changes: [RouteChange]) throws(InterruptError) {
+        try note("commit \(changes.map(\.number))")
         state.withLock { state in
             state.settle()
-            for (number, route) in routes { state.routes[number] = route }
+            for change in changes { state.routes[change.number] = change.route }
         }
     }
 
@@ -80,11 +82,11 @@ public final class FakeInterruptSink: InterruptSink {
     public func attach(_ notifier: EventFD, to number: Int, resample: EventFD?) throws(InterruptError) {
         try note("attach \(number)")
         try state.withLock { (state) throws(InterruptError) in
-            guard !state.attached.values.contains(where: { $0.notifier === notifier }) else {
+            guard state.attachedNotifiers.insert(ObjectIdentifier(notifier)).inserted else {
                 throw .kernel(KernelError("KVM_IRQFD", .resourceBusy))
             }
-            state.attached[number] = (notifier, resample)
-            state.settle()
+            state.attached[number, default: []].append((notifier, resample))
+            state.take(notifier, number)
         }
     }
 
@@ -92,8 +94,11 @@ public final class FakeInterruptSink: InterruptSink {
     public func detach(_ notifier: EventFD, from number: Int) throws(InterruptError) {
         try note("detach \(number)")
         state.withLock { state in
-            state.settle()
-            state.attached[number] = nil
+            guard let index = state.attached[number]?.firstIndex(where: { $0.notifier === notifier }) else { return }
+            state.take(notifier, number)
+            state.attachedNotifiers.remove(ObjectIdentifier(notifier))
+            state.attached[number]?.remove(at: index)
+            if state.attached[number]?.isEmpty == true { state.attached[number] = nil }
         }
     }
 
@@ -103,10 +108,13 @@ public final class FakeInterruptSink: InterruptSink {
 }
 
 extension FakeInterruptSink.State {
-    /// Delivers what the attached notifiers have counted, once each; without a route it is lost.
+    /// Delivers what the attached notifiers have counted, once each.
     fileprivate mutating func settle() {
-        for (number, entry) in attached where entry.notifier.drain() > 0 {
-            if routes[number] != nil { deliveries[number, default: 0] += 1 }
-        }
+        for (number, entries) in attached { for entry in entries { take(entry.notifier, number) } }
+    }
+
+    /// Delivers what one has counted; without a route it is lost.
+    fileprivate mutating func take(_ notifier: EventFD, _ number: Int) {
+        if notifier.drain() > 0 && routes[number] != nil { deliveries[number, default: 0] += 1 }
     }
 }

@@ -6,25 +6,37 @@ internal import SystemPackage
 /// raised. Its virtual CPUs do not run.
 ///
 /// KVMTests holds it against a real KVM, rule by rule.
-public struct FakeKVM: FakeNode {
+public final class FakeKVM: FakeNode {
     private let apiVersion: CInt
+    private let made = Lock<[FakeKVMMachine]>([])
 
     /// A KVM whose interface has this version.
     public init(apiVersion: CInt = 12) {
         self.apiVersion = apiVersion
     }
 
+    /// The virtual machines that were made, in order.
+    public var machines: [FakeKVMMachine] { made.withLock { $0 } }
+
     /// Opens the node.
     public func open(_ path: String, _ mode: OpenMode) throws(KernelError) -> any FakeFile {
-        FakeKVMSystem(apiVersion: apiVersion)
+        FakeKVMSystem(self, apiVersion: apiVersion)
+    }
+
+    fileprivate func makeMachine() -> FakeKVMMachine {
+        let machine = FakeKVMMachine()
+        made.withLock { $0.append(machine) }
+        return machine
     }
 }
 
 /// One open /dev/kvm.
 private final class FakeKVMSystem: FakeFile {
+    private let kvm: FakeKVM
     private let apiVersion: CInt
 
-    init(apiVersion: CInt) {
+    init(_ kvm: FakeKVM, apiVersion: CInt) {
+        self.kvm = kvm
         self.apiVersion = apiVersion
     }
 
@@ -32,7 +44,7 @@ private final class FakeKVMSystem: FakeFile {
         switch request {
         case CLINUX_KVM_GET_API_VERSION: return apiVersion
         case CLINUX_KVM_GET_VCPU_MMAP_SIZE: return CInt(FakeKVMVCPU.runAreaLength)
-        case CLINUX_KVM_CREATE_VM: return try kernel.descriptor(for: FakeKVMMachine()).release()
+        case CLINUX_KVM_CREATE_VM: return try kernel.descriptor(for: kvm.makeMachine()).release()
         case CLINUX_KVM_CHECK_EXTENSION:
             switch CInt(truncatingIfNeeded: value) {
             case KVM_CAP_IRQ_ROUTING: return 4096

@@ -25,7 +25,18 @@ public final class FakeKernel: Kernel {
         var skip: Int
     }
 
+    /// A refusal that a file carries out itself, because it strikes half way.
+    struct Failure {
+        let errno: Errno
+        /// At which of the vectors that a VFIO_DEVICE_SET_IRQS gives descriptors, modulo their number.
+        let vector: Int
+    }
+
     private struct State {
+        var number = 0
+        var numbered: (calls: Range<Int>, errno: Errno, vector: Int?)?
+        var hooks: [Int: @Sendable () -> Void] = [:]
+        var failure: Failure?
         var nodes: [(prefix: String, node: any FakeNode)] = []
         var opened: [Inode: Opened] = [:]
         var refusals: [Refusal] = []
@@ -48,12 +59,39 @@ public final class FakeKernel: Kernel {
         state.withLock { $0.refusals.append(Refusal(name: name, errno: errno, skip: skip)) }
     }
 
+    /// Refuses the calls with these numbers, counted from 0 at the last ``forgetCalls()``, with `errno`. With `vector`, a
+    /// VFIO_DEVICE_SET_IRQS that gives descriptors to messages fails at that one of them, modulo their number, and so
+    /// takes those before it along, as the kernel does when it runs out of something half way.
+    public func refuse(calls: Range<Int>, with errno: Errno, atVector vector: Int? = nil) {
+        state.withLock { $0.numbered = (calls, errno, vector) }
+    }
+
+    /// Runs `body` right before the call with this number, counted from 0 at the last ``forgetCalls()``: an event that
+    /// comes while an operation is half done.
+    public func beforeCall(_ number: Int, _ body: @escaping @Sendable () -> Void) {
+        state.withLock { $0.hooks[number] = body }
+    }
+
     /// The names of all calls since the last ``forgetCalls()``, in order, refused ones included.
     public var calls: [String] { state.withLock { $0.calls } }
 
-    /// Empties the list of calls.
+    /// Empties the list of calls and forgets what was to happen at their numbers.
     public func forgetCalls() {
-        state.withLock { $0.calls = [] }
+        state.withLock { state in
+            state.calls = []
+            state.number = 0
+            state.numbered = nil
+            state.hooks = [:]
+            state.failure = nil
+        }
+    }
+
+    /// The failure that the call under way is to run into.
+    func takeFailure() -> Failure? {
+        state.withLock { state in
+            defer { state.failure = nil }
+            return state.failure
+        }
     }
 
     /// A new descriptor that leads to `file`, for an ioctl that returns one: `descriptor(for: file).release()`.
@@ -161,8 +199,17 @@ public final class FakeKernel: Kernel {
     /// Notes the call, tells files of which the last descriptor closed, and refuses if told to.
     private func enter(_ name: String) throws(KernelError) {
         sweep()
+        let hook = state.withLock { $0.hooks.removeValue(forKey: $0.number) }
+        hook?()
         let refused: Errno? = state.withLock { state in
             state.calls.append(name)
+            state.failure = nil
+            defer { state.number += 1 }
+            if let numbered = state.numbered, numbered.calls.contains(state.number) {
+                guard let vector = numbered.vector, name == "VFIO_DEVICE_SET_IRQS" else { return numbered.errno }
+                state.failure = Failure(errno: numbered.errno, vector: vector)
+                return nil
+            }
             guard let index = state.refusals.firstIndex(where: { $0.name == name }) else { return nil }
             if state.refusals[index].skip > 0 {
                 state.refusals[index].skip -= 1

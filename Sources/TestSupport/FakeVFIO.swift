@@ -46,6 +46,9 @@ public final class FakeVFIO: FakeNode {
     /// How many interrupt vectors the host has left.
     public var hostVectors: Int { vectorsLeft.withLock { $0 } }
 
+    /// Other users of the host give vectors back, or with a negative number take some.
+    public func addHostVectors(_ count: Int) { vectorsLeft.withLock { $0 += count } }
+
     /// Opens a container or an IOMMU group.
     public func open(_ path: String, _ mode: OpenMode) throws(KernelError) -> any FakeFile {
         if path == "/dev/vfio/vfio" { return FakeContainer(self) }
@@ -73,7 +76,7 @@ public final class FakeVFIO: FakeNode {
 
     func takeVector() -> Bool {
         vectorsLeft.withLock { left in
-            if left == 0 { return false }
+            if left <= 0 { return false }
             left -= 1
             return true
         }

@@ -16,6 +16,8 @@ public final class FakeVFIODevice: Sendable {
         public var isLinux6dot5 = true
         /// The most interrupts that the host allocates for it; more asked for is the positive result.
         public var allocatable = 2048
+        /// Whether a line that is asserted already fires when INTx is turned on; otherwise only an unmask shows it.
+        public var noticesLineWhenEnabled = true
         /// Whether it can be reset.
         public var canReset = true
         /// Configuration space, 256 bytes. Command is writable, Interrupt Status follows the line, the rest is fixed.
@@ -70,13 +72,19 @@ public final class FakeVFIODevice: Sendable {
         state.withLock { $0.interrupts.setLine(asserted, $0.isLineDisabled) }
     }
 
-    /// The device sends the message of a vector, if it is a bus master.
-    public func raise(_ vector: Int) {
+    /// The device sends the message of a vector, if it is a bus master. Returns whether it reached the host or waits in
+    /// the device's Pending Bit Array; otherwise it is gone.
+    @discardableResult
+    public func raise(_ vector: Int) -> Bool {
         let isBusMaster = command & UInt16(PCI_COMMAND_MASTER) != 0
-        state.withLock { if isBusMaster { $0.interrupts.raise(vector) } }
+        return state.withLock { isBusMaster && $0.interrupts.raise(vector) }
     }
 
-    /// Lets the unmask eventfd do what its writer's wakeup does in the kernel. Every call on the device does it too.
+    /// From now on the host allocates at most this many interrupts for it; more asked for is the positive result.
+    public func setAllocatable(_ count: Int) { state.withLock { $0.interrupts.allocatable = count } }
+
+    /// Lets the unmask eventfd do what its writer's wakeup does in the kernel, where a process wrote it. Every call on the
+    /// device does it too.
     public func settle() {
         state.withLock { $0.interrupts.settle($0.isLineDisabled) }
     }
@@ -87,9 +95,38 @@ public final class FakeVFIODevice: Sendable {
     /// The vectors of that index that signal an eventfd.
     public var wiredVectors: [Int] { state.withLock { $0.interrupts.triggers.keys.sorted() } }
 
+    /// The eventfds that they signal, as procfs numbers them.
+    public var triggers: [Int: Int] { state.withLock { $0.interrupts.triggers.mapValues(\.id) } }
+
+    /// The eventfd that unmasks INTx, as procfs numbers it.
+    public var unmaskNotifier: Int? { state.withLock { $0.interrupts.unmask?.id } }
+
+    /// Whether the host masks INTx: because it was told to, or since the line fired.
+    public var isLineMasked: Bool { state.withLock { $0.interrupts.isLineMasked } }
+
+    /// The bits that are set in the MSI-X Pending Bit Array.
+    public var pendingBits: Set<Int> { state.withLock { $0.interrupts.pendingBits } }
+
     func join(_ vfio: FakeVFIO, _ iommuGroup: Int) { home.withLock { $0 = (vfio, iommuGroup) } }
 
     var host: FakeVFIO? { home.withLock { $0?.vfio } }
+
+    fileprivate func setIRQs(_ bytes: [UInt8], failing: FakeKernel.Failure?) throws(KernelError) -> CInt {
+        let request = try FakeSetIRQs(bytes, fixed)
+        let (fixed, host) = (fixed, host)
+        return try state.withLock { (state) throws(KernelError) in
+            let before = state.interrupts.unmask
+            defer {
+                let after = state.interrupts.unmask
+                if before !== after {
+                    before?.stopWaiting(self)
+                    after?.wait(self) { [weak self] in self?.settle() }
+                }
+            }
+            return try state.interrupts.apply(
+                request, fixed, host, lineDisabled: state.isLineDisabled, failing: failing)
+        }
+    }
 
     func opened() -> any FakeFile {
         state.withLock { $0.openCount += 1 }
@@ -102,6 +139,7 @@ public final class FakeVFIODevice: Sendable {
         state.withLock { state in
             state.openCount -= 1
             if state.openCount > 0 { return }
+            state.interrupts.unmask?.stopWaiting(self)
             state.interrupts.turnOff(host)
             state.interrupts.single = [:]
             state.configuration[4] &= ~UInt8(PCI_COMMAND_MASTER)
@@ -158,11 +196,7 @@ private final class FakeVFIODeviceFile: FakeFile {
             bytes.setWord(info.flags, at: 4)
             bytes.setWord(info.count, at: 12)
         case CLINUX_VFIO_DEVICE_SET_IRQS:
-            let request = try FakeSetIRQs(bytes, device.fixed)
-            let (fixed, host) = (device.fixed, device.host)
-            return try device.state.withLock { (state) throws(KernelError) in
-                try state.interrupts.apply(request, fixed, host, lineDisabled: state.isLineDisabled)
-            }
+            return try device.setIRQs(bytes, failing: kernel.takeFailure())
         default: throw KernelError("ioctl", .inappropriateIOCTLForDevice)
         }
         return 0

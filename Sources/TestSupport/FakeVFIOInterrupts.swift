@@ -44,6 +44,13 @@ struct FakeSetIRQs {
         }
     }
 
+    /// Whether it gives messages descriptors one after the other, so that it can stop half way.
+    var canFailAtVector: Bool {
+        guard index == 1 || index == 2, action == UInt32(VFIO_IRQ_SET_ACTION_TRIGGER) else { return false }
+        if case .descriptors = payload { return count > 0 }
+        return false
+    }
+
     /// Which vectors a loopback is for; nil where descriptors were given.
     var loopback: [Int]? {
         switch payload {
@@ -74,24 +81,28 @@ struct FakeVFIOInterrupts {
 
     /// 0 INTx, 1 MSI, 2 MSI-X; nil none.
     private(set) var active: Int?
-    private(set) var triggers: [Int: EventFD] = [:]
+    private(set) var triggers: [Int: FakeEventFD] = [:]
     private(set) var isLineAsserted = false
-    private var isLineMasked = false
-    private var unmask: EventFD?
+    private(set) var isLineMasked = false
+    private(set) var unmask: FakeEventFD?
+    /// In place of what the device was given at first, how many interrupts the host allocates for it.
+    var allocatable: Int?
     /// How many interrupts are allocated while MSI or MSI-X is on.
     private var allocated = 0
     /// The MSI-X Pending Bit Array.
-    private var pendingBits: Set<Int> = []
+    private(set) var pendingBits: Set<Int> = []
     /// The triggers of ERR (3) and REQ (4).
-    var single: [Int: EventFD] = [:]
+    var single: [Int: FakeEventFD] = [:]
 
     mutating func apply(
-        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?, lineDisabled: Bool
+        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?, lineDisabled: Bool,
+        failing: FakeKernel.Failure? = nil
     ) throws(KernelError) -> CInt {
+        if let failing, !request.canFailAtVector { throw refused(failing.errno) }
         switch (request.index, request.action) {
         case (0, Action.mask), (0, Action.unmask): return try setLine(request, lineDisabled)
-        case (0, Action.trigger): return try triggerLine(request, lineDisabled)
-        case (1, Action.trigger), (2, Action.trigger): return try triggerMessages(request, device, host)
+        case (0, Action.trigger): return try triggerLine(request, lineDisabled, device)
+        case (1, Action.trigger), (2, Action.trigger): return try triggerMessages(request, device, host, failing)
         case (3, Action.trigger), (4, Action.trigger): return try triggerSingle(request)
         default: throw KernelError("ioctl", .inappropriateIOCTLForDevice)
         }
@@ -109,7 +120,7 @@ struct FakeVFIOInterrupts {
                 unmask = nil
                 return 0
             }
-            let eventfd = try EventFD.behind(descriptor)
+            let eventfd = try FakeEventFD(behind: descriptor)
             if unmask != nil { throw refused(.resourceBusy) }
             unmask = eventfd
             settle(lineDisabled)
@@ -120,7 +131,9 @@ struct FakeVFIOInterrupts {
         return 0
     }
 
-    private mutating func triggerLine(_ request: FakeSetIRQs, _ lineDisabled: Bool) throws(KernelError) -> CInt {
+    private mutating func triggerLine(
+        _ request: FakeSetIRQs, _ lineDisabled: Bool, _ device: FakeVFIODevice.Configuration
+    ) throws(KernelError) -> CInt {
         if active == 0, request.count == 0, case .none = request.payload {
             turnOff(nil)
             return 0
@@ -130,15 +143,16 @@ struct FakeVFIOInterrupts {
         }
         guard case .descriptors(let descriptors) = request.payload else {
             if active == nil { throw refused(.invalidArgument) }
-            if request.loopback?.isEmpty == false && !lineDisabled { try? triggers[0]?.signal() }
+            if request.loopback?.isEmpty == false && !lineDisabled { triggers[0]?.signal() }
             return 0
         }
         let wasOff = active == nil
-        triggers[0] = nil
-        if let descriptor = descriptors.first, descriptor >= 0 { triggers[0] = try EventFD.behind(descriptor) }
+        let descriptor = descriptors.first ?? -1
+        triggers[0] = descriptor >= 0 ? try FakeEventFD(behind: descriptor) : nil
         if wasOff {
             active = 0
             isLineMasked = lineDisabled
+            if !device.noticesLineWhenEnabled { return 0 }
         }
         fireLine(lineDisabled)
         return 0
@@ -163,20 +177,21 @@ struct FakeVFIOInterrupts {
         if !isLineMasked || lineDisabled { return }
         // A line that is still asserted stays masked and signals again.
         isLineMasked = isLineAsserted
-        if isLineAsserted { try? triggers[0]?.signal() }
+        if isLineAsserted { triggers[0]?.signal() }
     }
 
     /// The interrupt handler: masks the line and signals.
     private mutating func fireLine(_ lineDisabled: Bool) {
         guard active == 0, isLineAsserted, !isLineMasked, !lineDisabled else { return }
         isLineMasked = true
-        try? triggers[0]?.signal()
+        triggers[0]?.signal()
     }
 
     // MARK: MSI and MSI-X
 
     private mutating func triggerMessages(
-        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?
+        _ request: FakeSetIRQs, _ device: FakeVFIODevice.Configuration, _ host: FakeVFIO?,
+        _ failing: FakeKernel.Failure?
     ) throws(KernelError) -> CInt {
         if active == request.index, request.count == 0, case .none = request.payload {
             turnOff(host)
@@ -185,21 +200,22 @@ struct FakeVFIOInterrupts {
         guard active == nil || active == request.index else { throw refused(.invalidArgument) }
         guard case .descriptors(let descriptors) = request.payload else {
             if active == nil { throw refused(.invalidArgument) }
-            for vector in request.loopback ?? [] { try? triggers[vector]?.signal() }
+            for vector in request.loopback ?? [] { triggers[vector]?.signal() }
             return 0
         }
         let wasOff = active == nil
         if wasOff {
             let wanted = request.start + request.count
             if wanted == 0 { throw refused(Errno(rawValue: ERANGE)) }
-            if wanted > device.allocatable { return CInt(device.allocatable) }
+            if wanted > allocatable ?? device.allocatable { return CInt(allocatable ?? device.allocatable) }
             // Before 6.5 it then found that the range begins behind the vectors it had allocated.
             if request.count == 0 && !device.isLinux6dot5 { throw refused(.invalidArgument) }
             active = request.index
             allocated = wanted
         }
         for (offset, descriptor) in descriptors.enumerated() {
-            do {
+            do throws(KernelError) {
+                if let failing, failing.vector % descriptors.count == offset { throw refused(failing.errno) }
                 try wire(request.start + offset, descriptor, device, host)
             } catch {
                 // The failed vector and those before it in the call lose their eventfds, also what worked before.
@@ -220,23 +236,25 @@ struct FakeVFIOInterrupts {
         }
         unwire(vector, host)
         if descriptor < 0 { return }
-        let eventfd = try EventFD.behind(descriptor)
+        let eventfd = try FakeEventFD(behind: descriptor)
         if host?.takeVector() == false { throw refused(.noSpace) }
         triggers[vector] = eventfd
-        if pendingBits.remove(vector) != nil { try? eventfd.signal() }
+        if pendingBits.remove(vector) != nil { eventfd.signal() }
     }
 
     private mutating func unwire(_ vector: Int, _ host: FakeVFIO?) {
         if triggers.removeValue(forKey: vector) != nil { host?.giveVectorBack() }
     }
 
-    mutating func raise(_ vector: Int) {
-        guard active == 1 || active == 2 else { return }
+    /// Returns whether the host has it, or the device keeps it.
+    mutating func raise(_ vector: Int) -> Bool {
+        guard active == 1 || active == 2 else { return false }
         if let trigger = triggers[vector] {
-            try? trigger.signal()
-        } else if active == 2 {
-            pendingBits.insert(vector)
+            trigger.signal()
+            return true
         }
+        if active == 2 { pendingBits.insert(vector) }
+        return active == 2
     }
 
     mutating func turnOff(_ host: FakeVFIO?) {
@@ -255,13 +273,13 @@ struct FakeVFIOInterrupts {
         switch request.payload {
         case .none:
             guard let trigger else { throw refused(.invalidArgument) }
-            if request.count > 0 { try? trigger.signal() } else { single[request.index] = nil }
+            if request.count > 0 { trigger.signal() } else { single[request.index] = nil }
         case .bools(let bools):
             guard let first = bools.first else { throw refused(.invalidArgument) }
-            if first { try? trigger?.signal() }
+            if first { trigger?.signal() }
         case .descriptors(let descriptors):
             guard let descriptor = descriptors.first, descriptor >= -1 else { throw refused(.invalidArgument) }
-            single[request.index] = descriptor == -1 ? nil : try EventFD.behind(descriptor)
+            single[request.index] = descriptor == -1 ? nil : try FakeEventFD(behind: descriptor)
         }
         return 0
     }

@@ -197,6 +197,11 @@ struct ContractTests {
         #expect(try group.pendingState(index) == false)
         #expect(throws: InterruptError.self) { try group.mask(0..<group.count + 1) }
         #expect(throws: InterruptError.self) { try group.unmask(-2 ..< -1) }
+        #expect(throws: InterruptError.self) { try group.unmask(Int.min..<Int.max) }
+        #expect(throws: InterruptError.self) { try group.update(first: index, setup.configurations()) }
+        #expect(throws: InterruptError.noSuchVector(index: group.count, count: group.count)) {
+            try group.update(first: 0, setup.configurations() + setup.configurations())
+        }
         #expect(setup.calls.names.isEmpty)
         #expect(setup.standing == before)
     }

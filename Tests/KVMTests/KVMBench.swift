@@ -66,6 +66,19 @@ final class KVMBench {
         try setLocalAPIC(page)
     }
 
+    /// Writes down whether the IOAPIC has a request of this pin, once it is as expected or has had its time to be.
+    func requested(pin: Int, _ expected: Bool) throws {
+        func isRequested() throws -> Bool {
+            // struct kvm_irqchip: chip 2 is the IOAPIC, whose request bits are the word at byte 24.
+            var state = [UInt32](repeating: 0, count: 130)
+            state[0] = 2
+            _ = try kernel.ioctl(descriptor.rawValue, CLINUX_KVM_GET_IRQCHIP, "KVM_GET_IRQCHIP", buffer: &state)
+            return state[6] & 1 << UInt32(pin) != 0
+        }
+        _ = eventually { (try? isRequested()) == expected }
+        log.append("requested: \(try isRequested())")
+    }
+
     private func startWithControllers() throws {
         try machine.createInterruptControllers()
         vcpu = OwnedDescriptor(

@@ -33,6 +33,11 @@ struct KVMInterruptSinkTests {
         }
     }
 
+    /// Changes of routes, in the order of their numbers.
+    private func changes(_ routes: [Int: InterruptRoute?]) -> [RouteChange] {
+        routes.sorted { $0.key < $1.key }.map { RouteChange($0.key, $0.value) }
+    }
+
     private func message(_ vector: UInt32, high: UInt64 = 0) -> InterruptRoute? {
         .message(InterruptMessage(address: high << 32 | 0xfee0_0000, data: vector))
     }
@@ -43,15 +48,15 @@ struct KVMInterruptSinkTests {
         let base = try setup.sink.reserve(100)
         #expect(base == 24)
         let routes = Dictionary(uniqueKeysWithValues: (0..<100).map { (base + $0, message(100)) })
-        try setup.sink.commit(routes)
+        try setup.sink.commit(changes(routes))
         #expect(setup.commits == 1)
-        try setup.sink.commit(routes)
-        try setup.sink.commit([:])
-        try setup.sink.commit([base: message(100)])
+        try setup.sink.commit(changes(routes))
+        try setup.sink.commit([])
+        try setup.sink.commit(changes([base: message(100)]))
         #expect(setup.commits == 1)
-        try setup.sink.commit([base: message(101)])
-        try setup.sink.commit([base: nil])
-        try setup.sink.commit([base: nil])
+        try setup.sink.commit(changes([base: message(101)]))
+        try setup.sink.commit(changes([base: nil]))
+        try setup.sink.commit(changes([base: nil]))
         #expect(setup.commits == 3)
     }
 
@@ -59,10 +64,10 @@ struct KVMInterruptSinkTests {
     func delivery() throws {
         let setup = try Setup()
         let base = try setup.sink.reserve(2)
-        try setup.sink.commit([base: message(60), base + 1: message(61)])
+        try setup.sink.commit(changes([base: message(60), base + 1: message(61)]))
         try setup.arrivals(of: base, [60])
         try setup.arrivals(of: base + 1, [61])
-        try setup.sink.commit([base: message(62), base + 1: nil])
+        try setup.sink.commit(changes([base: message(62), base + 1: nil]))
         try setup.arrivals(of: base, [62])
         try setup.arrivals(of: base + 1, [])
         #expect(setup.bench.log == ["arrived: [60]", "arrived: [61]", "arrived: [62]", "arrived: []"])
@@ -76,10 +81,10 @@ struct KVMInterruptSinkTests {
             pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
         let base = try setup.sink.reserve(8)
         #expect(base == 31, "number 30 is the VMM's")
-        try setup.sink.commit([base: message(60)])
+        try setup.sink.commit(changes([base: message(60)]))
         try setup.arrivals(of: 30, [90])
         try setup.arrivals(of: 16, [48])
-        try setup.sink.commit([base: nil])
+        try setup.sink.commit(changes([base: nil]))
         try setup.arrivals(of: 30, [90])
         try setup.arrivals(of: 16, [48])
         #expect(setup.bench.log == ["arrived: [90]", "arrived: [48]", "arrived: [90]", "arrived: [48]"])
@@ -88,15 +93,15 @@ struct KVMInterruptSinkTests {
     @Test("a pin whose route is kept needs no table; one that is not gets its route")
     func pins() throws {
         let setup = try Setup()
-        try setup.sink.commit([16: .some(.pin)])
+        try setup.sink.commit(changes([16: .some(.pin)]))
         #expect(setup.commits == 0)
 
         let bare = try Setup(keeping: [])
         try bare.bench.machine.setRedirection(pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
-        try bare.sink.commit([16: .some(.pin)])
+        try bare.sink.commit(changes([16: .some(.pin)]))
         #expect(bare.commits == 1)
         try bare.arrivals(of: 16, [48])
-        try bare.sink.commit([16: nil])
+        try bare.sink.commit(changes([16: nil]))
         try bare.arrivals(of: 16, [])
         #expect(bare.bench.log == ["arrived: [48]", "arrived: []"])
     }
@@ -105,7 +110,7 @@ struct KVMInterruptSinkTests {
     func validation() throws {
         let setup = try Setup(hasWideAPICIDs: true)
         let base = try setup.sink.reserve(2)
-        try setup.sink.commit([base: message(60)])
+        try setup.sink.commit(changes([base: message(60)]))
         let bad: [[Int: InterruptRoute?]] = [
             [base: message(61), 4096: message(61)], [base: message(61), -1: message(61)],
             [base: message(61), base + 2: message(61)], [base: message(61), 16: message(61)],
@@ -113,7 +118,7 @@ struct KVMInterruptSinkTests {
             [base: message(61), base + 1: message(61, high: 1)],
         ]
         for routes in bad {
-            let error = #expect(throws: InterruptError.self) { try setup.sink.commit(routes) }
+            let error = #expect(throws: InterruptError.self) { try setup.sink.commit(changes(routes)) }
             guard case .kernel(let refusal) = error else {
                 Issue.record("\(String(describing: error))")
                 continue
@@ -122,7 +127,7 @@ struct KVMInterruptSinkTests {
         }
         #expect(setup.commits == 1)
         try setup.arrivals(of: base, [60])
-        try setup.sink.commit([base + 1: message(61, high: 0x100)])
+        try setup.sink.commit(changes([base + 1: message(61, high: 0x100)]))
         #expect(setup.bench.log == ["arrived: [60]"])
     }
 
@@ -130,17 +135,17 @@ struct KVMInterruptSinkTests {
     func refusedTable() throws {
         let setup = try Setup()
         let base = try setup.sink.reserve(2)
-        try setup.sink.commit([base: message(60)])
+        try setup.sink.commit(changes([base: message(60)]))
         setup.kernel.refuse("KVM_SET_GSI_ROUTING", with: .noMemory)
         let error = #expect(throws: InterruptError.self) {
-            try setup.sink.commit([base: message(61), base + 1: message(62)])
+            try setup.sink.commit(changes([base: message(61), base + 1: message(62)]))
         }
         #expect(error == .kernel(KernelError("KVM_SET_GSI_ROUTING", on: "told to refuse", .noMemory)))
         try setup.arrivals(of: base, [60])
         let before = setup.commits
-        try setup.sink.commit([base: message(60)])
+        try setup.sink.commit(changes([base: message(60)]))
         #expect(setup.commits == before, "the old route is still the known one")
-        try setup.sink.commit([base: message(61), base + 1: message(62)])
+        try setup.sink.commit(changes([base: message(61), base + 1: message(62)]))
         try setup.arrivals(of: base, [61])
         try setup.arrivals(of: base + 1, [62])
         #expect(setup.bench.log == ["arrived: [60]", "arrived: [61]", "arrived: [62]"])
@@ -161,8 +166,8 @@ struct KVMInterruptSinkTests {
         }
         // And they all fit into one table.
         let routes = Dictionary(uniqueKeysWithValues: (24..<4080).map { ($0, message(60)) })
-        try setup.sink.commit(routes)
-        try setup.sink.commit(routes.mapValues { _ in nil })
+        try setup.sink.commit(changes(routes))
+        try setup.sink.commit((24..<4080).map { RouteChange($0, nil) })
         setup.sink.release(24..<4080)
         #expect(try setup.sink.reserve(4056) == 24)
     }
@@ -171,10 +176,10 @@ struct KVMInterruptSinkTests {
     func release() throws {
         let setup = try Setup()
         let base = try setup.sink.reserve(4)
-        try setup.sink.commit([base: message(60)])
+        try setup.sink.commit(changes([base: message(60)]))
         setup.sink.release(base..<base + 4)
         #expect(try setup.sink.reserve(4) == base + 1)
-        try setup.sink.commit([base: nil])
+        try setup.sink.commit(changes([base: nil]))
         setup.sink.release(base..<base + 1)
         setup.sink.release(base..<base + 1)
         setup.sink.release(0..<24)
@@ -207,8 +212,7 @@ struct KVMInterruptSinkTests {
         let bench = try KVMBench(LiveKernel())
         let sink = KVMInterruptSink(bench.machine)
         let base = try sink.reserve(2048)
-        try sink.commit(
-            Dictionary(uniqueKeysWithValues: (0..<2048).map { (base + $0, message(64 + UInt32($0 % 128))) }))
+        try sink.commit((0..<2048).map { RouteChange(base + $0, message(64 + UInt32($0 % 128))) })
         let notifiers = try [0, 1, 1000, 2047].map { offset in
             let notifier = try EventFD()
             try sink.attach(notifier, to: base + offset, resample: nil)

@@ -4,9 +4,9 @@ import LinuxSystem
 import SystemPackage
 
 extension KVMRule {
-    private static func pin16(_ bench: KVMBench, isMasked: Bool = false) throws {
+    private static func pin16(_ bench: KVMBench, isLevel: Bool = true, isMasked: Bool = false) throws {
         try bench.machine.setRedirection(
-            pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: true, isMasked: isMasked))
+            pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: isLevel, isMasked: isMasked))
     }
 
     /// Levels at the IOAPIC.
@@ -51,6 +51,69 @@ extension KVMRule {
             try pin16(bench, isMasked: true)
             try bench.machine.assignIRQFD(notifier.rawValue, gsi: 16, resample: resample.rawValue)
             try notifier.signal()
+            try bench.arrivals([])
+        },
+        KVMRule(
+            "a level that the pin's mask held back arrives when it is lifted",
+            ["requested: true", "arrived: []", "arrived: [48]"]
+        ) { bench in
+            let (notifier, resample) = (try EventFD(), try EventFD())
+            try pin16(bench, isMasked: true)
+            try bench.machine.assignIRQFD(notifier.rawValue, gsi: 16, resample: resample.rawValue)
+            try notifier.signal()
+            try bench.requested(pin: 16, true)
+            try bench.arrivals([])
+            try pin16(bench)
+            try bench.arrivals([48])
+        },
+        KVMRule(
+            "a level goes down with the last resample irqfd that could hold it up",
+            ["requested: true", "requested: true", "requested: false"]
+        ) { bench in
+            let (first, second, resample) = (try EventFD(), try EventFD(), try EventFD())
+            try pin16(bench, isMasked: true)
+            for notifier in [first, second] {
+                try bench.machine.assignIRQFD(notifier.rawValue, gsi: 16, resample: resample.rawValue)
+            }
+            try first.signal()
+            try bench.requested(pin: 16, true)
+            try bench.machine.deassignIRQFD(first.rawValue, gsi: 16)
+            try bench.requested(pin: 16, true)
+            try bench.machine.deassignIRQFD(second.rawValue, gsi: 16)
+            try bench.requested(pin: 16, false)
+        },
+        KVMRule(
+            "what the guest has not ended does not arrive again, whoever raises it",
+            ["arrived: [48]", "requested: true", "arrived: []"]
+        ) { bench in
+            let (first, second, resample) = (try EventFD(), try EventFD(), try EventFD())
+            try pin16(bench)
+            try bench.machine.assignIRQFD(first.rawValue, gsi: 16, resample: resample.rawValue)
+            try first.signal()
+            try bench.arrivals([48])
+            try bench.machine.deassignIRQFD(first.rawValue, gsi: 16)
+            try bench.machine.assignIRQFD(second.rawValue, gsi: 16, resample: resample.rawValue)
+            try second.signal()
+            try bench.requested(pin: 16, true)
+            try bench.arrivals([])
+        },
+        KVMRule(
+            "a plain irqfd is an edge, which a masked pin loses",
+            ["arrived: [48]", "arrived: [48]", "requested: false", "arrived: []"]
+        ) { bench in
+            let notifier = try EventFD()
+            try pin16(bench, isLevel: false)
+            try bench.machine.assignIRQFD(notifier.rawValue, gsi: 16)
+            for _ in 0..<2 {
+                try notifier.signal()
+                try bench.arrivals([48])
+            }
+            try pin16(bench, isLevel: false, isMasked: true)
+            try notifier.signal()
+            // Waits for what is under way.
+            try bench.machine.deassignIRQFD(notifier.rawValue, gsi: 16)
+            try bench.requested(pin: 16, false)
+            try pin16(bench, isLevel: false)
             try bench.arrivals([])
         },
         KVMRule("the IOAPIC has 24 pins", ["pin 24: EINVAL", "pin -1: EINVAL"]) { bench in

@@ -161,6 +161,45 @@ struct KVMRule: Sendable, CustomTestStringConvertible {
             try bench.arrivals([40])
             bench.note("left: \(notifier.drain())")
         },
+        KVMRule(
+            "an event after a count that was left in place arrives too, and takes it along",
+            ["arrived: [40]", "arrived: [40]", "left: 0"]
+        ) { bench in
+            let notifier = try EventFD()
+            try bench.route([24: 40])
+            try notifier.signal()
+            try bench.machine.assignIRQFD(notifier.rawValue, gsi: 24)
+            try bench.arrivals([40])
+            try notifier.signal()
+            try bench.arrivals([40])
+            bench.note("left: \(notifier.drain())")
+        },
+        KVMRule(
+            "an event right before the irqfd is taken away has arrived when that returns",
+            ["left: 0", "arrived: [40]"]
+        ) { bench in
+            let notifier = try EventFD()
+            try bench.route([24: 40])
+            try bench.machine.assignIRQFD(notifier.rawValue, gsi: 24)
+            try notifier.signal()
+            try bench.machine.deassignIRQFD(notifier.rawValue, gsi: 24)
+            bench.note("left: \(notifier.drain())")
+            try bench.arrivals([40])
+        },
+        KVMRule(
+            "a route that goes and comes back takes its irqfd along, and loses what came in between",
+            ["arrived: []", "arrived: [41]"]
+        ) { bench in
+            let notifier = try EventFD()
+            try bench.route([24: 40])
+            try bench.machine.assignIRQFD(notifier.rawValue, gsi: 24)
+            try bench.route([:])
+            try notifier.signal()
+            try bench.arrivals([])
+            try bench.route([24: 41])
+            try notifier.signal()
+            try bench.arrivals([41])
+        },
         KVMRule("a count that was left in place goes when the irqfd does", ["arrived: [40]", "left: 0"]) { bench in
             let notifier = try EventFD()
             try bench.route([24: 40])

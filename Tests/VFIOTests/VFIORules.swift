@@ -152,6 +152,14 @@ enum VFIORules {
                 .set(.intx, .trigger, .none(count: 1), .ok), .counts([1: 1]),
             ]),
         VFIORule(
+            "a refused swap of INTx's trigger leaves the one before", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok),
+                .set(.intx, .trigger, .eventfds([.otherFile]), .errno("EINVAL")),
+                .set(.intx, .trigger, .eventfds([.raw(100_000)]), .errno("EBADF")),
+                .set(.intx, .trigger, .none(count: 1), .ok), .counts([0: 1]),
+            ]),
+        VFIORule(
             "a failed enable of INTx leaves it off", .edu,
             [
                 .set(.intx, .trigger, .eventfds([.otherFile]), .errno("EINVAL")),

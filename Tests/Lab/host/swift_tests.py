@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import machine
+from harness import undo
 
 DEVICES = {"edu": machine.EDU, "e1000e": machine.E1000E, "nvme": machine.NVME, "xhci": machine.XHCI}
 
@@ -23,14 +24,16 @@ def rebind(address, override):
 
 
 machine.run("modprobe", "vfio-pci")
-for name in DEVICES.values():
+devices = dict(DEVICES, igbvf=machine.first_virtual_function())
+for name in devices.values():
     rebind(name, "vfio-pci")
 try:
     environment = dict(
-        os.environ, VFIOD_LAB="1", VFIOD_LAB_DEVICES=",".join(f"{name}={address}" for name, address in DEVICES.items())
+        os.environ, VFIOD_LAB="1", VFIOD_LAB_DEVICES=",".join(f"{name}={address}" for name, address in devices.items())
     )
     status = subprocess.run(["/run/payload/swift-tests/test-run", *sys.argv[1:]], env=environment).returncode
 finally:
     for name in DEVICES.values():
         rebind(name, None)
+    undo()
 sys.exit(status)

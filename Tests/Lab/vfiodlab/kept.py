@@ -117,8 +117,8 @@ if ! mountpoint -q /run/payload || [ ! -e /run/payload/.copy ]; then
     mkdir -p /var/tmp/payload; cp -a /run/payload/. /var/tmp/payload; touch /var/tmp/payload/.copy
     umount /run/payload; mount --bind /var/tmp/payload /run/payload
 fi
-tar -C /run/payload -xf /var/tmp/update.tar
-rm /var/tmp/update.tar
+gzip -dc /var/tmp/update.tar.gz | tar -C /run/payload -xf -
+rm /var/tmp/update.tar.gz
 exec sh /run/payload/lab/install
 """
 
@@ -133,12 +133,12 @@ def _update(report, channel, folder, with_vfiod, extra):
         tree = build.payload(report, work, with_vfiod, extra)
         known, now = json.loads((folder / "manifest.json").read_text()), _manifest(tree)
         archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
+        with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
             for name in now:
                 if known.get(name) != now[name]:
                     tar.add(tree / name, arcname=name)
         with report.busy(f"installing in the kept machine ({len(archive.getvalue()) >> 20} MiB changed)"):
-            channel.put("/var/tmp/update.tar", archive.getvalue())
+            channel.put("/var/tmp/update.tar.gz", archive.getvalue())
             status, text = channel.capture(["sh", "-ec", UPDATE], deadline=180)
             if status != 0:
                 raise LabError("installing in the kept machine failed", text)

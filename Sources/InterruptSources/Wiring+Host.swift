@@ -1,0 +1,122 @@
+internal import LinuxSystem
+
+// The host's side: which eventfd the source signals for each vector.
+extension Wiring {
+    /// Makes the host signal these targets. Turns the type on, or provides for more vectors, where that is needed.
+    mutating func connect(_ vectors: VectorSet, to target: (Int) -> Target) throws(InterruptError) {
+        for index in vectors.indices { try makeDescriptor(index, target(index)) }
+        guard let provided else { return try turnOn(vectors, target) }
+        let changes = VectorSet(in: vectors) { wires[$0].target != target($0) }
+        let needed = 1 + (changes.indices.last { target($0) != .nothing } ?? -1)
+        if needed > provided && !source.growsWhileEnabled {
+            return try grow(to: needed, changes, target)
+        }
+        var done = 0
+        for run in changes.runs {
+            try connect(run, target, done: done, asked: changes.count)
+            done += run.count
+        }
+    }
+
+    /// Turns the type off.
+    mutating func turnOff() throws(InterruptError) {
+        guard let count = provided else { return }
+        let targets = wires.map(\.target)
+        try source.disable()
+        forgetTargets()
+        record(.turnedOff(provided: count, targets))
+    }
+
+    private mutating func turnOn(_ vectors: VectorSet, _ target: (Int) -> Target) throws(InterruptError) {
+        if type == .msix && source.growsWhileEnabled {
+            // Vector 0 without a descriptor turns the type on and takes no host vector; the others follow.
+            try enable(count: 1)
+            record(.turnedOn)
+            return try connect(vectors, to: target)
+        }
+        let highest = vectors.indices.last { target($0) != .nothing || type == .msi } ?? 0
+        for index in vectors.indices { wires[index].target = target(index) }
+        do {
+            try enable(count: highest + 1)
+        } catch {
+            let asked = vectors.indices.count { target($0) != .nothing }
+            let limited = limited(error, asked: asked, connected: 0)
+            forgetTargets()
+            throw limited
+        }
+        record(.turnedOn)
+    }
+
+    /// Turns the type off and on again with room for more vectors. What the eventfds have counted stays in them.
+    private mutating func grow(
+        to count: Int, _ changes: VectorSet, _ target: (Int) -> Target
+    ) throws(InterruptError) {
+        let before = wires.map(\.target)
+        try turnOff()
+        setTargets(first: 0, before)
+        for index in changes.indices { wires[index].target = target(index) }
+        do {
+            try enable(count: count)
+        } catch {
+            let connected = before.count { $0 != .nothing }
+            let limited = limited(error, asked: changes.count, connected: connected)
+            forgetTargets()
+            throw limited
+        }
+        record(.turnedOn)
+    }
+
+    private mutating func enable(count: Int) throws(InterruptError) {
+        try source.enable(descriptors(0..<count))
+        provided = count
+        noteConnected(0..<count)
+    }
+
+    private mutating func connect(
+        _ run: Range<Int>, _ target: (Int) -> Target, done: Int, asked: Int
+    ) throws(InterruptError) {
+        let previous = wires[run].map(\.target)
+        for index in run { wires[index].target = target(index) }
+        do {
+            try source.connect(first: run.lowerBound, descriptors(run))
+        } catch {
+            // The kernel has disconnected the whole range, also what was connected before.
+            setTargets(first: run.lowerBound, previous)
+            reconnect(run)
+            guard case .hostExhausted(_, let available) = error else { throw error }
+            throw .hostExhausted(asked: asked, available: done + available)
+        }
+        provided = max(provided ?? 0, run.upperBound)
+        noteConnected(run)
+        record(.connected(first: run.lowerBound, previous))
+    }
+
+    /// Connects a disconnected range again to the targets that are recorded, together or else one by one.
+    mutating func reconnect(_ run: Range<Int>) {
+        if (try? source.connect(first: run.lowerBound, descriptors(run))) != nil { return }
+        for index in run where (try? source.connect(first: index, descriptors(index..<index + 1))) == nil {
+            wires[index].target = .nothing
+        }
+    }
+
+    mutating func setTargets(first: Int, _ targets: [Target]) {
+        for (index, target) in zip(first..<first + targets.count, targets) { wires[index].target = target }
+    }
+
+    mutating func forgetTargets() {
+        provided = nil
+        for index in wires.indices { wires[index].target = .nothing }
+    }
+
+    private mutating func noteConnected(_ run: Range<Int>) {
+        for index in run where wires[index].target == .notifier { wires[index].mayHaveCounted = true }
+    }
+
+    /// Says how many of the vectors asked for could be had, where the source counts from vector 0 and `connected` of
+    /// what it counts was there before.
+    private func limited(_ error: InterruptError, asked: Int, connected: Int) -> InterruptError {
+        guard case .hostExhausted(_, let available) = error else { return error }
+        let possible = wires.prefix(max(0, available)).count { $0.target != .nothing }
+        return .hostExhausted(asked: asked, available: min(asked, max(0, possible - connected)))
+    }
+}

@@ -1,0 +1,70 @@
+internal import CLinux
+internal import Glibc
+internal import LinuxSystem
+internal import SystemPackage
+
+/// An eventfd as the fake kernel holds it once a call named it: the counter itself, not the descriptor, whose closing
+/// changes nothing (eventfd_ctx_fdget). The counter is real; who waits for it is called at once, as in the kernel's
+/// wait queue, but only for what the fake kernel itself signals. What a process writes is seen by those who look.
+final class FakeEventFD: Sendable {
+    private static let waiting = Lock<[Int: [ObjectIdentifier: @Sendable () -> Void]]>([:])
+
+    /// The same for all descriptors of one eventfd, and for no other that is open.
+    let id: Int
+    private let eventfd: EventFD
+
+    /// What a descriptor in a structure leads to: EBADF if it is closed, EINVAL if it is no eventfd.
+    init(behind descriptor: CInt) throws(KernelError) {
+        let duplicate = clinux_fcntl_int(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard duplicate >= 0 else { throw KernelError("fget", Errno(rawValue: errno)) }
+        eventfd = try EventFD(adopting: OwnedDescriptor(adopting: duplicate))
+        guard let id = FakeEventFD.information(of: eventfd.rawValue)?.id else {
+            throw KernelError("fget", .invalidArgument)
+        }
+        self.id = id
+    }
+
+    /// The number that tells an eventfd from all others, as procfs has it; nil for something else.
+    static func id(of descriptor: CInt) -> Int? { information(of: descriptor)?.id }
+
+    /// Its count, without taking it.
+    var count: UInt64 { FakeEventFD.information(of: eventfd.rawValue)?.count ?? 0 }
+
+    /// Takes its count.
+    @discardableResult
+    func drain() -> UInt64 { eventfd.drain() }
+
+    /// Adds 1, and calls those who wait before it returns.
+    func signal() {
+        try? eventfd.signal()
+        let called = FakeEventFD.waiting.withLock { Array(($0[id] ?? [:]).values) }
+        for body in called { body() }
+    }
+
+    /// Lets `body` be called at every ``signal()``, in place of what `owner` had called.
+    func wait(_ owner: AnyObject, _ body: @escaping @Sendable () -> Void) {
+        let key = ObjectIdentifier(owner)
+        FakeEventFD.waiting.withLock { $0[id, default: [:]][key] = body }
+    }
+
+    /// Ends that. A call that is under way may still come.
+    func stopWaiting(_ owner: AnyObject) {
+        let key = ObjectIdentifier(owner)
+        FakeEventFD.waiting.withLock { waiting in
+            waiting[id]?[key] = nil
+            if waiting[id]?.isEmpty == true { waiting[id] = nil }
+        }
+    }
+
+    /// What procfs tells of an eventfd without touching it (fs/eventfd.c, eventfd_show_fdinfo).
+    private static func information(of descriptor: CInt) -> (id: Int, count: UInt64)? {
+        guard let lines = try? readText("/proc/self/fdinfo/\(descriptor)").split(separator: "\n") else { return nil }
+        func value(_ field: String) -> Substring? {
+            lines.first { $0.hasPrefix(field) }?.dropFirst(field.count).split(separator: " ").first
+        }
+        guard let id = value("eventfd-id:").flatMap({ Int($0) }),
+            let count = value("eventfd-count:").flatMap({ UInt64($0, radix: 16) })
+        else { return nil }
+        return (id, count)
+    }
+}
