@@ -95,4 +95,18 @@ import Testing
         try files.release(config)
         await fixture.wait { (try? await fixture.device()?.interrupts.msix) == 9 }
     }
+
+    @Test("A device that nobody works on or reads has no thread") func lanes() async throws {
+        let address = try #require(PCIAddress("00ab:cd:1e.7"))
+        fixture.fake.addFunction(address, iommuGroup: 5)
+        _ = try await fixture.bind(address)
+        _ = try await fixture.host.describe(address)
+        _ = try await fixture.restore(address)
+        // The kernel keeps 15 bytes of a thread's name; the address has 12.
+        await fixture.wait { threadNames().allSatisfy { $0 != address.description } }
+    }
+
+    private func threadNames() -> [String] {
+        ((try? listDirectory("/proc/self/task")) ?? []).compactMap { try? readText("/proc/self/task/\($0)/comm") }
+    }
 }
