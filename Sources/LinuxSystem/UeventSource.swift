@@ -6,7 +6,7 @@ public protocol UeventSource: Sendable {
     var descriptor: CInt { get }
 
     /// The next datagram; nil if none waits. Throws ENOBUFS, once, after datagrams were lost because nobody came for
-    /// them in time.
+    /// them in time; more may be lost without a word until none waits.
     func receive() throws(KernelError) -> UeventDatagram?
 }
 

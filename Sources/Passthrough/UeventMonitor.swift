@@ -100,23 +100,27 @@ final class UeventMonitor: Sendable {
         var events: [PCIUevent] = []
         var isIncomplete = false
         var strange: (count: Int, example: String) = (0, "")
-        do throws(KernelError) {
-            // The rest follows at once; what is here by then can be taken meanwhile.
-            for _ in 0..<256 {
+        // What is here after so many can be taken meanwhile, and the rest follows at once. But after a loss the kernel
+        // loses more, and says so no more, until nothing waits (netlink_overrun): only then is it time to look.
+        var budget = 256
+        while budget > 0 || isIncomplete {
+            budget -= 1
+            do throws(KernelError) {
                 guard let datagram = try source.receive() else { break }
                 do throws(PCIUevent.Malformed) {
                     events.append(try UeventMonitor.event(datagram))
                 } catch {
                     strange = (strange.count + 1, error.reason)
                 }
-            }
-        } catch {
-            isIncomplete = true
-            if error.errno == .noBufferSpace {
-                logger.notice("the kernel's events came faster than they were read; all devices are read again")
-            } else {
+            } catch {
+                isIncomplete = true
+                if error.errno == .noBufferSpace {
+                    logger.notice("the kernel's events came faster than they were read; all devices are read again")
+                    continue
+                }
                 logger.error("the kernel's events cannot be followed any more: \(error)")
                 if let entered = registration.withLock({ $0.take() }) { loop.unwatch(entered) }
+                break
             }
         }
         if strange.count > 0 {

@@ -37,7 +37,7 @@ public final class FakeUevents: Sendable {
         for listener in listeners.withLock({ $0 }) { listener.setLosing(true) }
     }
 
-    /// Tells all listeners that they have lost something.
+    /// Tells all listeners that they have lost something. Each goes on losing until it has read all that waits for it.
     public func overrun() {
         for listener in listeners.withLock({ $0 }) { listener.setLosing(false) }
     }
@@ -47,6 +47,7 @@ public final class FakeUevents: Sendable {
         private struct State {
             var queue: [Result<UeventDatagram, KernelError>] = []
             var isLosing = false
+            var isCongested = false
         }
 
         private let state = Lock(State())
@@ -61,7 +62,7 @@ public final class FakeUevents: Sendable {
 
         func add(_ datagram: UeventDatagram) {
             state.withLock { state in
-                if state.isLosing { return }
+                if state.isLosing || state.isCongested { return }
                 state.queue.append(.success(datagram))
                 signal()
             }
@@ -70,7 +71,9 @@ public final class FakeUevents: Sendable {
         func setLosing(_ isLosing: Bool) {
             state.withLock { state in
                 if state.isLosing && !isLosing {
-                    state.queue.append(.failure(KernelError("recvmsg(AF_NETLINK)", .noBufferSpace)))
+                    // The error comes before what waits.
+                    state.queue.insert(.failure(KernelError("recvmsg(AF_NETLINK)", .noBufferSpace)), at: 0)
+                    state.isCongested = true
                     signal()
                 }
                 state.isLosing = isLosing
@@ -79,7 +82,10 @@ public final class FakeUevents: Sendable {
 
         func receive() throws(KernelError) -> UeventDatagram? {
             let next = state.withLock { state -> Result<UeventDatagram, KernelError>? in
-                if state.queue.isEmpty { return nil }
+                if state.queue.isEmpty {
+                    state.isCongested = false
+                    return nil
+                }
                 var byte: UInt8 = 0
                 // SAFETY: one byte, alive for the call; one was written for each entry.
                 _ = unsafe recv(theirs.rawValue, &byte, 1, CInt(MSG_DONTWAIT))

@@ -74,8 +74,15 @@ import Testing
         async throws
     {
         try files.hold(config)
-        let host = fixture.host
-        let listed = try #require(await value { try? await host.list() })
+        let (host, other) = (fixture.host, other)
+        let outcome = Eventual<[DeviceSummary]?>()
+        Task { outcome.resolve(try? await host.list()) }
+        // Time moves only once the other device has answered.
+        await fixture.wait {
+            let isRead = await host.inventory[other]?.configuration != nil
+            return isRead && files.waiting(for: config) == 1
+        }
+        let listed = try #require(await value { await outcome.value() })
         #expect(listed.map(\.interrupts.legacy) == [0, 1])
         #expect(listed.first?.driver == "e1000e")
         try files.release(config)
