@@ -1,5 +1,6 @@
 internal import Glibc
 internal import LinuxSystem
+internal import SystemPackage
 
 /// Makes and copies small trees of files, directories and links, below one root.
 struct FileTree: Sendable {
@@ -14,11 +15,19 @@ struct FileTree: Sendable {
 
     func write(_ content: [UInt8], to name: String) {
         orStop("write \(name)") { () throws(KernelError) in
-            let mode: OpenMode = [.writeOnly, .create, .truncate]
-            // Most files come into a directory that is there.
-            if !pathExists(path(FileTree.parent(of: name))) { makeDirectories(FileTree.parent(of: name)) }
-            let file = try openFile(path(name), mode, permissions: 0o644)
+            let file = try open(name)
             if !content.isEmpty { try writeOnce(content, to: file, path: name) }
+        }
+    }
+
+    private func open(_ name: String) throws(KernelError) -> OwnedDescriptor {
+        let mode: OpenMode = [.writeOnly, .create, .truncate]
+        do throws(KernelError) {
+            return try openFile(path(name), mode, permissions: 0o644)
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
+            makeDirectories(FileTree.parent(of: name))
+            return try openFile(path(name), mode, permissions: 0o644)
         }
     }
 
