@@ -3,7 +3,7 @@ internal import LinuxSystem
 /// A group's contract: what each call means in each state. ``Wiring`` knows how it is done.
 struct GroupState: Sendable {
     private(set) var phase = InterruptSnapshot.Phase.configured
-    private var configurations: [InterruptConfiguration]
+    private(set) var configurations: [InterruptConfiguration]
     private(set) var isMasked: [Bool]
     /// How many vectors take part: all, or the MSI block that was enabled last.
     private(set) var active: Int
@@ -130,23 +130,32 @@ struct GroupState: Sendable {
     mutating func mask(_ indices: Range<Int>, releasing: Bool) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try mask(VectorSet(indices), releasing: releasing)
+    }
+
+    /// Masks vectors that the group has.
+    mutating func mask(_ vectors: VectorSet, releasing: Bool = false) throws(InterruptError) {
         if phase == .live {
-            let live = indices.clamped(to: 0..<active)
-            let changed = VectorSet(in: live) { !isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && !isMasked[$0] }
             if type == .msix && releasing {
-                try wiring.release(VectorSet(live))
+                try wiring.release(vectors)
             } else if !changed.isEmpty {
                 if type == .legacy { try wiring.maskLine() } else { try wiring.hold(changed) }
             }
         }
-        for index in indices { isMasked[index] = true }
+        for index in vectors.indices { isMasked[index] = true }
     }
 
     mutating func unmask(_ indices: Range<Int>) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try unmask(VectorSet(indices))
+    }
+
+    /// Unmasks vectors that the group has.
+    mutating func unmask(_ vectors: VectorSet) throws(InterruptError) {
         if phase == .live {
-            let changed = VectorSet(in: indices.clamped(to: 0..<active)) { isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && isMasked[$0] }
             if !changed.isEmpty {
                 if type == .legacy {
                     try wiring.unmaskLine()
@@ -156,7 +165,7 @@ struct GroupState: Sendable {
                 }
             }
         }
-        for index in indices { isMasked[index] = false }
+        for index in vectors.indices { isMasked[index] = false }
     }
 
     func pendingState(_ index: Int) throws(InterruptError) -> Bool {

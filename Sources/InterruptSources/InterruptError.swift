@@ -13,6 +13,8 @@ public enum InterruptError: Error, Hashable, Sendable {
     case wrongConfigurationKind(InterruptType)
     /// The vectors of an MSI block have one address and one data value, in which only the index differs.
     case differentMessages
+    /// Bytes that are no capability of this type.
+    case malformedCapability(InterruptType)
     /// The group is live with other configurations.
     case alreadyEnabled
     /// The group is not live.

@@ -28,7 +28,7 @@ public final class InterruptSourceGroup: Sendable {
     /// The first Interrupt Source Identifier: the first of `count` numbers of the VM, the IOAPIC pin of a legacy source,
     /// or 0 where another process owns the VM.
     public let base: Int
-    private let state: Lock<GroupState>
+    let state: Lock<GroupState>
 
     /// Creates a configured group over the first `count` vectors of `source`, all if nil, without a kernel call but the
     /// reservation of its numbers.

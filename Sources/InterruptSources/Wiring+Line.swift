@@ -14,8 +14,6 @@ extension Wiring {
                 // the guest's sight; it is no edge to remember, because unmask reads the line again.
                 try wiring.connect(wiring.all) { _, _ in .holding }
                 try wiring.setLineMasked(true)
-                try wiring.connect(wiring.all) { _, _ in .notifier }
-                wiring.wires[0].holding = nil
             } else {
                 try wiring.connect(wiring.all) { _, _ in .notifier }
                 try wiring.setUnmaskNotifier(true)
@@ -28,22 +26,28 @@ extension Wiring {
         }
     }
 
-    /// Masks the line at the host.
+    /// Masks the line at the host, and keeps what it may signal nevertheless from the guest: a guest that sets INTx
+    /// disable in its Command register and clears it again lifts VFIO's mask, whoever had set that (R43). Also no
+    /// handler that was running is on its way to the guest's eventfd after that.
     mutating func maskLine() throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setUnmaskNotifier(false)
             try wiring.setLineMasked(true)
+            try wiring.connect(wiring.all) { _, _ in .holding }
             if wiring.wires[0].isHandedOut { try wiring.detach(wiring.all) }
         }
     }
 
-    /// Unmasks the line at the host, which signals again if the device still asserts it.
+    /// Unmasks the line at the host, which signals again if the device still asserts it. While the guest's Command
+    /// register disables INTx the host leaves the line masked, and does the same when that bit is cleared.
     mutating func unmaskLine() throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
+            // Lifted by the guest or not: from here on only the unmask below signals.
+            try wiring.setLineMasked(true)
             // An EOI from before the mask has nothing left to unmask.
-            wiring.resample?.drain()
-            _ = try wiring.resampleNotifier()
+            try wiring.resampleNotifier().drain()
             try wiring.attach(wiring.all)
+            try wiring.connect(wiring.all) { _, _ in .notifier }
             try wiring.setUnmaskNotifier(true)
             let wasTriggered = wiring.wires[0].isPending
             let isAsserted = wasTriggered ? try wiring.source.isLineAsserted() : false
@@ -51,6 +55,7 @@ extension Wiring {
             if wasTriggered && !isAsserted { try wiring.raise(0) }
             wiring.wires[0].isPending = false
         }
+        wires[0].holding = nil
     }
 
     /// Whether a masked line would signal if it were unmasked.

@@ -81,9 +81,10 @@ extension Wiring {
     }
 
     /// Delivers one interrupt of a vector that is connected. An eventfd that somebody else holds is left to the kernel
-    /// to signal (VFIO's loopback): its holder can make a writer block.
+    /// to signal (VFIO's loopback): its holder can make a writer block. So is a line's: the kernel knows whether the
+    /// guest's Command register disables it.
     func raise(_ index: Int) throws(InterruptError) {
-        if sink != nil, !wires[index].isHandedOut, let notifier = wires[index].notifier {
+        if sink != nil, type != .legacy, !wires[index].isHandedOut, let notifier = wires[index].notifier {
             do { try notifier.signal() } catch { throw .kernel(error) }
         } else {
             try source.trigger(first: index, count: 1)
