@@ -57,6 +57,8 @@ public actor PassthroughHost {
     nonisolated let logger: Logger
     nonisolated let writer: any SysfsWriting
     nonisolated let kernel: any Kernel
+    /// On which devices that vfiod has open are watched.
+    nonisolated let loop: EventLoop
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
     /// For what is read and never waits for a device.
@@ -66,10 +68,10 @@ public actor PassthroughHost {
     var running: [PCIAddress: Running] = [:]
     private var lanes: [PCIAddress: BlockingLane] = [:]
 
-    /// Opens the intent log. Call ``recover()`` before anything else. `interfaceAddresses` tells the addresses of the
-    /// host's network interfaces. Throws what the state directory or the limit of threads refuses.
+    /// Opens the intent log. Call ``recover()`` before anything else. What devices that are open tell of is taken on
+    /// `loop`. `interfaceAddresses` tells the addresses of the host's network interfaces. Throws what the state directory or the limit of threads refuses.
     public init(
-        _ configuration: Configuration = Configuration(), writer: any SysfsWriting = SysfsWriter(),
+        _ configuration: Configuration = Configuration(), on loop: EventLoop, writer: any SysfsWriting = SysfsWriter(),
         kernel: any Kernel = LiveKernel(), clock: any Clock<Duration> = ContinuousClock(),
         interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
             () throws(KernelError) in try InterfaceAddress.all()
@@ -80,6 +82,7 @@ public actor PassthroughHost {
         self.writer = writer
         self.kernel = kernel
         self.clock = clock
+        self.loop = loop
         self.logger = logger
         log = try IntentLog(directory: configuration.stateDirectory)
         readingLane = try BlockingLane(name: "inventory")
