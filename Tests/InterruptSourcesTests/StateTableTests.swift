@@ -38,8 +38,8 @@ struct StateTableTests {
     }
 
     enum Call: String, CaseIterable {
-        case enable, enableSame, enableOthers, disable, update, updateMany, mask, unmask, trigger, pendingState, notifier
-        case setNotifier, resampleNotifier, setResampleNotifier, destroy
+        case enable, enableSame, enableOthers, disable, update, updateMany, mask, unmask, trigger, pendingState
+        case notifier, setNotifier, resampleNotifier, setResampleNotifier, destroy
 
         /// Makes the call; the value of those that have one.
         func make(_ setup: GroupSetup) throws -> Bool? {

@@ -93,7 +93,9 @@ struct UndoTests {
         }
     }
 
-    @Test("T3: where undo fails too, the snapshot says what is wired", arguments: GroupKind.allCases, Operation.allCases)
+    @Test(
+        "T3: where undo fails too, the snapshot says what is wired", arguments: GroupKind.allCases,
+        Operation.allCases)
     func nothingWorks(_ kind: GroupKind, _ operation: Operation) throws {
         for step in 0..<4 {
             let setup = try GroupSetup(kind)
