@@ -102,7 +102,10 @@ let package = Package(
             ]),
         .testTarget(
             name: "KVMTests",
-            dependencies: ["CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "TestSupport"]),
+            dependencies: [
+                "CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "PCI", "TestSupport", "VFIO",
+                "VFIOInterrupts", system,
+            ]),
         .testTarget(name: "VarlinkTests", dependencies: ["LinuxSystem", "TestSupport", "Varlink"]),
         .testTarget(name: "SystemdTests", dependencies: ["LinuxSystem", "Systemd", "TestSupport", logging]),
         .testTarget(

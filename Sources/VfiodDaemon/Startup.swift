@@ -26,8 +26,9 @@ public func runVfiod(_ configuration: Configuration) async throws {
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
             selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
-        logger: logger)
+        uevents: try UeventSocket(), logger: logger)
     _ = try await host.recover()
+    await host.takeInventory()
     let interval = Notifier.watchdogInterval(
         microseconds: environmentVariable("WATCHDOG_USEC"), processID: environmentVariable("WATCHDOG_PID"),
         ownProcessID: getpid())

@@ -29,6 +29,8 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
     enum Condition: Sendable {
         /// Linux 6.5 or later, with which MSI-X became dynamic.
         case linux6dot5
+        /// Linux 7.3 or later, with which every device has the index of errors.
+        case linux7dot3
         /// The host remaps interrupts.
         case interruptRemapping
     }

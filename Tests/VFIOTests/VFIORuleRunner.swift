@@ -175,6 +175,7 @@ final class VFIORuleRunner {
         case .available(let count): "available \(count)"
         case .errno(let name): name
         case .when(.linux6dot5, let yes, let no): resolve(host.isLinux6dot5 ? yes : no)
+        case .when(.linux7dot3, let yes, let no): resolve(host.isLinux7dot3 ? yes : no)
         case .when(.interruptRemapping, let yes, let no): resolve(host.remapsInterrupts ? yes : no)
         }
     }

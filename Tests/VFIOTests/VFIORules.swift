@@ -399,7 +399,45 @@ enum VFIORules {
                 .set(.req, .trigger, .eventfds([]), .errno("EINVAL")),
                 .set(.req, .trigger, .none(count: 0), .ok),
                 .set(.req, .trigger, .none(count: 1), .errno("EINVAL")),
-            ])
+            ]),
+        VFIORule(
+            "ERR is there for PCI Express, and from 7.3 on for all", .edu,
+            [
+                .badInfo(.err, .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+                .set(.err, .trigger, .eventfds([0]), .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+                .set(.err, .trigger, .eventfds([.raw(-1)]), .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+            ]),
+        VFIORule(
+            "ERR and REQ stand beside each other and a live type, and outlive its end and a reset", .e1000e,
+            [
+                .set(.msix, .trigger, .eventfds([0, 1]), .ok),
+                .set(.err, .trigger, .eventfds([2]), .ok), .set(.req, .trigger, .eventfds([3]), .ok),
+                .set(.msix, .trigger, .none(count: 0), .ok), .set(.intx, .trigger, .eventfds([0]), .ok),
+                .reset(.ok),
+                .set(.err, .trigger, .none(count: 1), .ok), .counts([2: 1]),
+                .set(.req, .trigger, .bools([1]), .ok), .counts([3: 1]),
+                .set(.err, .trigger, .none(count: 0), .ok),
+                .set(.req, .trigger, .none(count: 1), .ok), .counts([3: 1]),
+            ]),
+        VFIORule(
+            "-1 takes away what REQ has, set or not; no other number and no other file does", .edu,
+            [
+                .set(.req, .trigger, .eventfds([.raw(-1)]), .ok), .set(.req, .trigger, .eventfds([0]), .ok),
+                .set(.req, .trigger, .eventfds([.otherFile]), .errno("EINVAL")),
+                .set(.req, .trigger, .eventfds([.raw(100_000)]), .errno("EBADF")),
+                .set(.req, .trigger, .eventfds([.raw(-7)]), .errno("EINVAL")),
+                .set(.req, .trigger, .none(count: 1), .ok), .counts([0: 1]),
+                .set(.req, .trigger, .eventfds([.raw(-1)]), .ok),
+                .set(.req, .trigger, .none(count: 1), .errno("EINVAL")), .counts([:]),
+            ]),
+        VFIORule(
+            "closing the device takes away what ERR and REQ have", .e1000e,
+            [
+                .set(.err, .trigger, .eventfds([0]), .ok), .set(.req, .trigger, .eventfds([1]), .ok),
+                .closeDevice, .device(.ok),
+                .set(.err, .trigger, .none(count: 1), .errno("EINVAL")),
+                .set(.req, .trigger, .none(count: 1), .errno("EINVAL")), .counts([:]),
+            ]),
     ]
 
     // MARK: What outlives what
