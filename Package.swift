@@ -93,7 +93,7 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "InterruptSourcesTests",
-            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport"]),
+            dependencies: ["InterruptSources", "LinuxSystem", "TestSupport", system]),
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",
@@ -102,7 +102,10 @@ let package = Package(
             ]),
         .testTarget(
             name: "KVMTests",
-            dependencies: ["CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "TestSupport"]),
+            dependencies: [
+                "CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "PCI", "TestSupport", "VFIO",
+                "VFIOInterrupts", system,
+            ]),
         .testTarget(name: "VarlinkTests", dependencies: ["LinuxSystem", "TestSupport", "Varlink"]),
         .testTarget(name: "SystemdTests", dependencies: ["LinuxSystem", "Systemd", "TestSupport", logging]),
         .testTarget(

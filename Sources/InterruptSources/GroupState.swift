@@ -3,7 +3,7 @@ internal import LinuxSystem
 /// A group's contract: what each call means in each state. ``Wiring`` knows how it is done.
 struct GroupState: Sendable {
     private(set) var phase = InterruptSnapshot.Phase.configured
-    private var configurations: [InterruptConfiguration]
+    private(set) var configurations: [InterruptConfiguration]
     private(set) var isMasked: [Bool]
     /// How many vectors take part: all, or the MSI block that was enabled last.
     private(set) var active: Int
@@ -22,7 +22,10 @@ struct GroupState: Sendable {
     }
     var count: Int { wiring.wires.count }
 
-    mutating func enable(_ given: [InterruptConfiguration]?) throws(InterruptError) {
+    /// `giveWay` lets another group of the device, which is live, do its part.
+    mutating func enable(
+        _ given: [InterruptConfiguration]?, _ giveWay: Wiring.GiveWay = { _ in }
+    ) throws(InterruptError) {
         try requireLife()
         // What is remembered may have been masked or unmasked since; what is given says how it is to be.
         let masks = given.map { zip($0, isMasked).map { $0.startsMasked ?? $1 } } ?? isMasked
@@ -32,10 +35,10 @@ struct GroupState: Sendable {
             return
         }
         if type == .legacy {
-            try wiring.openLine(masked: masks.first ?? false)
+            try wiring.openLine(masked: masks.first ?? false, giveWay)
         } else {
             try wiring.open(
-                VectorSet(0..<wanted.count), masked: { masks[$0] }, holding: startingTarget,
+                VectorSet(0..<wanted.count), masked: { masks[$0] }, giveWay,
                 { wanted[$0].message.map(InterruptRoute.message) })
         }
         phase = .live
@@ -47,6 +50,16 @@ struct GroupState: Sendable {
     mutating func disable() throws(InterruptError) {
         guard phase == .live else { return }
         try wiring.close()
+        phase = .configured
+    }
+
+    /// Becomes configured while another group of the device becomes live by `enabling`, both or neither. Nothing but
+    /// that if it is not live.
+    mutating func giveWay(
+        to enabling: (Wiring.GiveWay) throws(InterruptError) -> Void
+    ) throws(InterruptError) {
+        guard phase == .live else { return try enabling { _ in } }
+        try wiring.close(enabling)
         phase = .configured
     }
 
@@ -93,16 +106,14 @@ struct GroupState: Sendable {
     mutating func notifier(_ index: Int) throws(InterruptError) -> EventFD? {
         try requireLife()
         guard configurations.indices.contains(index) else { return nil }
-        let notifier = try wiring.notifier(of: index)
-        if type != .legacy && phase == .live && isMasked[index] {
-            // From now on somebody else can write it, and a masked vector delivers nothing.
-            try wiring.transaction { (wiring) throws(InterruptError) in
-                try wiring.detach(VectorSet(index..<index + 1))
-            }
-        }
-        wiring.wires[index].isHandedOut = true
-        wiring.wires[index].mayHaveCounted = true
-        return notifier
+        return try wiring.handOut(index, masked: phase == .live && isMasked[index])
+    }
+
+    mutating func setNotifiers(first: Int, _ given: [EventFD?]) throws(InterruptError) {
+        try requireLife()
+        try require(first: first, count: given.count)
+        let isLive = phase == .live
+        try wiring.replaceNotifiers(first: first, given) { isLive && isMasked[$0] }
     }
 
     mutating func resampleNotifier() throws(InterruptError) -> EventFD? {
@@ -110,26 +121,41 @@ struct GroupState: Sendable {
         return type == .legacy ? try wiring.resampleNotifier() : nil
     }
 
+    mutating func setResampleNotifier(_ given: EventFD?) throws(InterruptError) {
+        try requireLife()
+        guard type == .legacy else { throw .notLevelTriggered }
+        try wiring.replaceResampleNotifier(given)
+    }
+
     mutating func mask(_ indices: Range<Int>, releasing: Bool) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try mask(VectorSet(indices), releasing: releasing)
+    }
+
+    /// Masks vectors that the group has.
+    mutating func mask(_ vectors: VectorSet, releasing: Bool = false) throws(InterruptError) {
         if phase == .live {
-            let live = indices.clamped(to: 0..<active)
-            let changed = VectorSet(in: live) { !isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && !isMasked[$0] }
             if type == .msix && releasing {
-                try wiring.release(VectorSet(live))
+                try wiring.release(vectors)
             } else if !changed.isEmpty {
                 if type == .legacy { try wiring.maskLine() } else { try wiring.hold(changed) }
             }
         }
-        for index in indices { isMasked[index] = true }
+        for index in vectors.indices { isMasked[index] = true }
     }
 
     mutating func unmask(_ indices: Range<Int>) throws(InterruptError) {
         try requireLife()
         try require(indices)
+        try unmask(VectorSet(indices))
+    }
+
+    /// Unmasks vectors that the group has.
+    mutating func unmask(_ vectors: VectorSet) throws(InterruptError) {
         if phase == .live {
-            let changed = VectorSet(in: indices.clamped(to: 0..<active)) { isMasked[$0] }
+            let changed = VectorSet(in: vectors) { $0 < active && isMasked[$0] }
             if !changed.isEmpty {
                 if type == .legacy {
                     try wiring.unmaskLine()
@@ -139,7 +165,7 @@ struct GroupState: Sendable {
                 }
             }
         }
-        for index in indices { isMasked[index] = false }
+        for index in vectors.indices { isMasked[index] = false }
     }
 
     func pendingState(_ index: Int) throws(InterruptError) -> Bool {
@@ -162,14 +188,5 @@ struct GroupState: Sendable {
         wiring.abandon()
         if type != .legacy { wiring.sink?.release(wiring.base..<wiring.base + count) }
         phase = .destroyed
-    }
-
-    /// What the host signals for a vector that starts masked. MSI provides for the whole block at once, so that
-    /// something has to count; an MSI-X vector is left to the device, which holds what it raises.
-    private var startingTarget: Wiring.Target {
-        switch type {
-        case .msi: wiring.swaps ? .holding : .notifier
-        case .msix, .legacy: .nothing
-        }
     }
 }

@@ -13,6 +13,8 @@ public enum InterruptError: Error, Hashable, Sendable {
     case wrongConfigurationKind(InterruptType)
     /// The vectors of an MSI block have one address and one data value, in which only the index differs.
     case differentMessages
+    /// Bytes that are no capability of this type.
+    case malformedCapability(InterruptType)
     /// The group is live with other configurations.
     case alreadyEnabled
     /// The group is not live.
@@ -32,6 +34,10 @@ public enum InterruptError: Error, Hashable, Sendable {
     case addressRefused(UInt64)
     /// Another interrupt type of the device is on.
     case otherTypeActive
+    /// The device has no interrupts of this type.
+    case noSuchType(InterruptType)
+    /// None of the types asked for could be had, for these reasons, best type first.
+    case everyTypeRefused([DeviceInterrupts.Refusal])
     /// The call exists only for level-triggered sources.
     case notLevelTriggered
     /// The kernel refused.

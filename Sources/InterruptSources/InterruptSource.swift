@@ -38,6 +38,7 @@ public protocol InterruptSource: Sendable {
     /// Level only: masks or unmasks the line at the host.
     func setLineMasked(_ masked: Bool) throws(InterruptError)
 
-    /// Level only: whether the device asserts the line now (Interrupt Status in its configuration space).
+    /// Level only: whether the device asserts the line now: Interrupt Status in its configuration space, unless Command
+    /// disables INTx.
     func isLineAsserted() throws(InterruptError) -> Bool
 }

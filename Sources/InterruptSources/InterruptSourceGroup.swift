@@ -28,7 +28,7 @@ public final class InterruptSourceGroup: Sendable {
     /// The first Interrupt Source Identifier: the first of `count` numbers of the VM, the IOAPIC pin of a legacy source,
     /// or 0 where another process owns the VM.
     public let base: Int
-    private let state: Lock<GroupState>
+    let state: Lock<GroupState>
 
     /// Creates a configured group over the first `count` vectors of `source`, all if nil, without a kernel call but the
     /// reservation of its numbers.
@@ -44,9 +44,7 @@ public final class InterruptSourceGroup: Sendable {
     ) throws(InterruptError) {
         let count = count ?? source.count
         let type = source.type
-        guard count >= 1, count <= min(source.count, type.maximumCount),
-            type != .msi || count.nonzeroBitCount == 1
-        else { throw .invalidCount(type, count) }
+        guard type.allows(count), count <= source.count else { throw .invalidCount(type, count) }
         guard (pin != nil) == (type == .legacy && sink != nil), pin.map((0..<24).contains) ?? true else {
             throw .wrongConfigurationKind(type)
         }
@@ -75,6 +73,21 @@ public final class InterruptSourceGroup: Sendable {
         try state.withLock { (state) throws(InterruptError) in try state.enable(configurations) }
     }
 
+    /// As ``enable(_:)``, and a live `other` of the same device becomes configured, both or neither. Holds two groups'
+    /// locks: only for the device's owner, under a lock of its own.
+    func enable(
+        _ configurations: [InterruptConfiguration]?, inPlaceOf other: InterruptSourceGroup?
+    ) throws(InterruptError) {
+        guard let other, other !== self else { return try enable(configurations) }
+        try other.state.withLock { (old) throws(InterruptError) in
+            try state.withLock { (new) throws(InterruptError) in
+                try old.giveWay { (giveWay) throws(InterruptError) in
+                    try new.enable(configurations, giveWay)
+                }
+            }
+        }
+    }
+
     /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and
     /// configurations are kept, of an MSI block also its size.
     public func disable() throws(InterruptError) {
@@ -96,22 +109,44 @@ public final class InterruptSourceGroup: Sendable {
     }
 
     /// Raises one interrupt, as if the device had. With a sink the vector's own notifier is written. A notifier that
-    /// was handed out, and so every notifier of a group without a sink, is signalled by the source's loopback
+    /// was handed out or in, and so every notifier of a group without a sink, is signalled by the source's loopback
     /// (VFIO_DEVICE_SET_IRQS with ACTION_TRIGGER), because its holder could make a writer block.
     public func trigger(_ index: Int) throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.trigger(index) }
     }
 
     /// The eventfd of one vector, to be handed to somebody else; nil for a wrong index. Made on first use, and the same
-    /// from then on. Whoever only wants to raise an interrupt calls ``trigger(_:)``.
+    /// until another is handed in. Whoever only wants to raise an interrupt calls ``trigger(_:)``.
     public func notifier(_ index: Int) throws(InterruptError) -> EventFD? {
         try state.withLock { (state) throws(InterruptError) in try state.notifier(index) }
     }
 
+    /// Makes this eventfd, which somebody else has too, the notifier of one vector; nil puts one of the group's own
+    /// back.
+    public func setNotifier(_ index: Int, _ notifier: EventFD?) throws(InterruptError) {
+        try setNotifiers(first: index, [notifier])
+    }
+
+    /// Makes these eventfds, which somebody else has too, the notifiers of vectors from `first`; nil puts one of the
+    /// group's own back. That a received descriptor is an eventfd is checked where it becomes an ``EventFD``.
+    ///
+    /// No interrupt of a live vector is lost or repeated: the new irqfd stands beside the old one until the host has
+    /// changed over, in one VFIO_DEVICE_SET_IRQS for each run of them; only plain MSI, which has no mask, can lose what
+    /// the device raises during that call. What a new eventfd has counted by then is one interrupt.
+    public func setNotifiers(first: Int, _ notifiers: [EventFD?]) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.setNotifiers(first: first, notifiers) }
+    }
+
     /// The eventfd that the guest's EOI is to signal, to be handed to somebody else; nil unless the type is legacy.
-    /// Made on first use, and the same from then on.
+    /// Made on first use, and the same until another is handed in.
     public func resampleNotifier() throws(InterruptError) -> EventFD? {
         try state.withLock { (state) throws(InterruptError) in try state.resampleNotifier() }
+    }
+
+    /// Makes this eventfd, which somebody else has too, the one that the guest's EOI signals; nil puts one of the
+    /// group's own back. Throws ``InterruptError/notLevelTriggered`` unless the type is legacy.
+    public func setResampleNotifier(_ notifier: EventFD?) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.setResampleNotifier(notifier) }
     }
 
     /// Masks one vector.
@@ -145,6 +180,9 @@ public final class InterruptSourceGroup: Sendable {
     public func pendingState(_ index: Int) throws(InterruptError) -> Bool {
         try state.withLock { (state) throws(InterruptError) in try state.pendingState(index) }
     }
+
+    /// Where the group is in its life.
+    public var phase: InterruptSnapshot.Phase { state.withLock { $0.phase } }
 
     /// The group as it is now. A line whose state cannot be read counts as not pending.
     public func snapshot() -> InterruptSnapshot {

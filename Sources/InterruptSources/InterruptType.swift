@@ -15,6 +15,12 @@ public enum InterruptType: String, Sendable, CaseIterable, Hashable {
         case .msix: 2048
         }
     }
+
+    /// Whether a function can have that many vectors of this type: one line, 1 to 2,048 of MSI-X, a power of two up to
+    /// 32 of MSI.
+    public func allows(_ count: Int) -> Bool {
+        (1...maximumCount).contains(count) && (self != .msi || count.nonzeroBitCount == 1)
+    }
 }
 
 /// The memory write that a message signalled interrupt is.

@@ -8,6 +8,11 @@ struct VectorSet: Sendable {
         if !range.isEmpty { runs = [range] }
     }
 
+    /// These vectors.
+    init(_ set: RangeSet<Int>) {
+        runs = Array(set.ranges)
+    }
+
     /// The vectors of `range` for which `isMember` holds.
     init(in range: Range<Int>, where isMember: (Int) -> Bool) {
         for index in range where isMember(index) { append(index) }

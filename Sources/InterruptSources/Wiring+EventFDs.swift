@@ -26,7 +26,7 @@ extension Wiring {
         }
     }
 
-    private func makeEventFD() throws(InterruptError) -> EventFD {
+    func makeEventFD() throws(InterruptError) -> EventFD {
         do { return try EventFD() } catch { throw .kernel(error) }
     }
 

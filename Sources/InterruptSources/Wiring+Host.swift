@@ -3,11 +3,12 @@ internal import LinuxSystem
 // The host's side: which eventfd the source signals for each vector.
 extension Wiring {
     /// Makes the host signal these targets. Turns the type on, or provides for more vectors, where that is needed.
-    mutating func connect(_ vectors: VectorSet, to target: (Int) -> Target) throws(InterruptError) {
-        for index in vectors.indices { try makeDescriptor(index, target(index)) }
+    mutating func connect(_ vectors: VectorSet, to target: (Wiring, Int) -> Target) throws(InterruptError) {
+        if vectors.isEmpty { return }
+        for index in vectors.indices { try makeDescriptor(index, target(self, index)) }
         guard let provided else { return try turnOn(vectors, target) }
-        let changes = VectorSet(in: vectors) { wires[$0].target != target($0) }
-        let needed = 1 + (changes.indices.last { target($0) != .nothing } ?? -1)
+        let changes = VectorSet(in: vectors) { wires[$0].target != target(self, $0) }
+        let needed = 1 + (changes.indices.last { target(self, $0) != .nothing } ?? -1)
         if needed > provided && !source.growsWhileEnabled {
             return try grow(to: needed, changes, target)
         }
@@ -27,19 +28,19 @@ extension Wiring {
         record(.turnedOff(provided: count, targets))
     }
 
-    private mutating func turnOn(_ vectors: VectorSet, _ target: (Int) -> Target) throws(InterruptError) {
+    private mutating func turnOn(_ vectors: VectorSet, _ target: (Wiring, Int) -> Target) throws(InterruptError) {
         if type == .msix && source.growsWhileEnabled {
             // Vector 0 without a descriptor turns the type on and takes no host vector; the others follow.
             try enable(count: 1)
             record(.turnedOn)
             return try connect(vectors, to: target)
         }
-        let highest = vectors.indices.last { target($0) != .nothing || type == .msi } ?? 0
-        for index in vectors.indices { wires[index].target = target(index) }
+        let highest = vectors.indices.last { target(self, $0) != .nothing || type == .msi } ?? 0
+        for index in vectors.indices { wires[index].target = target(self, index) }
         do {
             try enable(count: highest + 1)
         } catch {
-            let asked = vectors.indices.count { target($0) != .nothing }
+            let asked = vectors.indices.count { target(self, $0) != .nothing }
             let limited = limited(error, asked: asked, connected: 0)
             forgetTargets()
             throw limited
@@ -49,12 +50,12 @@ extension Wiring {
 
     /// Turns the type off and on again with room for more vectors. What the eventfds have counted stays in them.
     private mutating func grow(
-        to count: Int, _ changes: VectorSet, _ target: (Int) -> Target
+        to count: Int, _ changes: VectorSet, _ target: (Wiring, Int) -> Target
     ) throws(InterruptError) {
         let before = wires.map(\.target)
         try turnOff()
         setTargets(first: 0, before)
-        for index in changes.indices { wires[index].target = target(index) }
+        for index in changes.indices { wires[index].target = target(self, index) }
         do {
             try enable(count: count)
         } catch {
@@ -73,16 +74,16 @@ extension Wiring {
     }
 
     private mutating func connect(
-        _ run: Range<Int>, _ target: (Int) -> Target, done: Int, asked: Int
+        _ run: Range<Int>, _ target: (Wiring, Int) -> Target, done: Int, asked: Int
     ) throws(InterruptError) {
         let previous = wires[run].map(\.target)
-        for index in run { wires[index].target = target(index) }
+        for index in run { wires[index].target = target(self, index) }
         do {
             try source.connect(first: run.lowerBound, descriptors(run))
         } catch {
             // The kernel has disconnected the whole range, also what was connected before.
             setTargets(first: run.lowerBound, previous)
-            reconnect(run)
+            reconnect(run, descriptors(run))
             guard case .hostExhausted(_, let available) = error else { throw error }
             throw .hostExhausted(asked: asked, available: done + available)
         }
@@ -91,10 +92,10 @@ extension Wiring {
         record(.connected(first: run.lowerBound, previous))
     }
 
-    /// Connects a disconnected range again to the targets that are recorded, together or else one by one.
-    mutating func reconnect(_ run: Range<Int>) {
-        if (try? source.connect(first: run.lowerBound, descriptors(run))) != nil { return }
-        for index in run where (try? source.connect(first: index, descriptors(index..<index + 1))) == nil {
+    /// Connects a disconnected range again, together or else one by one.
+    mutating func reconnect(_ run: Range<Int>, _ eventfds: [EventFD?]) {
+        if (try? source.connect(first: run.lowerBound, eventfds)) != nil { return }
+        for (index, eventfd) in zip(run, eventfds) where (try? source.connect(first: index, [eventfd])) == nil {
             wires[index].target = .nothing
         }
     }

@@ -3,16 +3,18 @@ internal import LinuxSystem
 // MSI and MSI-X: the steps that whole sets of vectors go through.
 extension Wiring {
     /// Delivers the interrupts of these vectors, with these routes, and those that were pending. Turns the type on if
-    /// it is off. The vectors that stay masked only get `holding`: what the host is to signal for them.
+    /// it is off, and then also sees to those that stay masked.
     mutating func open(
-        _ vectors: VectorSet, masked isMasked: (Int) -> Bool = { _ in false }, holding: Target = .nothing,
+        _ vectors: VectorSet, masked isMasked: (Int) -> Bool = { _ in false }, _ giveWay: GiveWay = { _ in },
         _ route: (Int) -> InterruptRoute?
     ) throws(InterruptError) {
         let delivered = VectorSet(in: vectors) { !isMasked($0) }
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setRoutes(delivered, route)
             try wiring.attach(delivered)
-            try wiring.connect(vectors) { isMasked($0) ? holding : .notifier }
+            try giveWay(.host)
+            try wiring.connect(vectors) { isMasked($1) ? $0.startingTarget($1) : .notifier }
+            try giveWay(.machine)
             wiring.collectPending(delivered)
             for index in delivered.indices where wiring.wires[index].isPending {
                 try wiring.raise(index)
@@ -24,12 +26,8 @@ extension Wiring {
     /// Ends delivery. What the device raises from now on is counted by an eventfd that nobody but us reads.
     mutating func hold(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            if wiring.swaps {
-                try wiring.connect(vectors) { _ in .holding }
-                try wiring.detach(VectorSet(in: vectors) { wiring.wires[$0].isHandedOut })
-            } else {
-                try wiring.detach(vectors)
-            }
+            try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _, _ in .holding }
+            try wiring.detach(VectorSet(in: vectors) { wiring.type == .msi || wiring.wires[$0].isHandedOut })
         }
     }
 
@@ -37,7 +35,7 @@ extension Wiring {
     /// itself holds what it raises from now on (Pending Bit Array).
     mutating func release(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(vectors) { _ in .nothing }
+            try wiring.connect(vectors) { _, _ in .nothing }
             try wiring.detach(vectors)
             try wiring.setRoutes(vectors) { _ in nil }
         }
@@ -47,28 +45,46 @@ extension Wiring {
 
     /// Takes everything down and forgets what was pending.
     mutating func close() throws(InterruptError) {
+        try close { (giveWay) throws(InterruptError) in
+            try giveWay(.host)
+            try giveWay(.machine)
+        }
+    }
+
+    /// As ``close()``, in two halves that `opening` calls for between its own steps.
+    mutating func close(_ opening: (GiveWay) throws(InterruptError) -> Void) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.setUnmaskNotifier(false)
-            try wiring.turnOff()
-            try wiring.detach(wiring.all)
-            try wiring.dropRoutes()
+            try opening { (half) throws(InterruptError) in
+                switch half {
+                case .host:
+                    try wiring.setUnmaskNotifier(false)
+                    try wiring.turnOff()
+                case .machine:
+                    try wiring.detach(wiring.all)
+                    try wiring.dropRoutes()
+                }
+            }
         }
         forgetPending()
     }
 
     /// As ``close()``, but goes on where a step fails. For a group that nobody will ask again.
     mutating func abandon() {
+        dropStrays()
         try? setUnmaskNotifier(false)
         try? turnOff()
         for index in wires.indices { try? detach(VectorSet(index..<index + 1)) }
         try? dropRoutes()
         forgetPending()
+        for index in wires.indices { wires[index].notifier = nil }
+        resample = nil
     }
 
     /// Delivers one interrupt of a vector that is connected. An eventfd that somebody else holds is left to the kernel
-    /// to signal (VFIO's loopback): its holder can make a writer block.
+    /// to signal (VFIO's loopback): its holder can make a writer block. So is a line's: the kernel knows whether the
+    /// guest's Command register disables it.
     func raise(_ index: Int) throws(InterruptError) {
-        if sink != nil, !wires[index].isHandedOut, let notifier = wires[index].notifier {
+        if hasSink, type != .legacy, !wires[index].isHandedOut, let notifier = wires[index].notifier {
             do { try notifier.signal() } catch { throw .kernel(error) }
         } else {
             try source.trigger(first: index, count: 1)
@@ -80,7 +96,7 @@ extension Wiring {
         let wire = wires[index]
         if wire.isPending || wire.holding?.isSignalled == true { return true }
         // A notifier counts for us while neither a guest nor another process takes what it counts.
-        return sink != nil && !wire.isAttached && wire.notifier?.isSignalled == true
+        return hasSink && !wire.isAttached && wire.notifier?.isSignalled == true
     }
 
     /// Turns what private eventfds counted into pending bits. The host must not signal them any more.

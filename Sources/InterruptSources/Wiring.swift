@@ -41,11 +41,29 @@ struct Wiring: Sendable {
         case turnedOff(provided: Int, [Target])
         case unmaskNotifier(wasSet: Bool)
         case lineMasked(was: Bool)
+        case replaced(first: Int, [Wire])
+        case joined(Int, EventFD)
+        case parted(Int, EventFD)
+        case swapped(first: Int, [EventFD?])
+        case resampleReplaced(EventFD?)
     }
+
+    /// The halves in which a group goes down while another of its device comes up between them.
+    enum Half {
+        /// VFIO: one type at a time can be on.
+        case host
+        /// Irqfds and routes, which can wait.
+        case machine
+    }
+
+    /// Takes one half of another group down.
+    typealias GiveWay = (Half) throws(InterruptError) -> Void
 
     let source: any InterruptSource
     let type: InterruptType
     let sink: (any InterruptSink)?
+    /// Asked for each vector of a batch, where a look at `sink` itself would copy it.
+    let hasSink: Bool
     /// The first Interrupt Source Identifier.
     let base: Int
     var wires: [Wire]
@@ -55,12 +73,15 @@ struct Wiring: Sendable {
     var resample: EventFD?
     var isUnmaskNotifierSet = false
     var isLineMasked = false
+    /// Irqfds that should be gone, but the kernel refused.
+    private var strays: [(index: Int, notifier: EventFD)] = []
     private var steps: [Step] = []
 
     init(source: any InterruptSource, sink: (any InterruptSink)?, base: Int, count: Int) {
         self.source = source
         type = source.type
         self.sink = sink
+        hasSink = sink != nil
         self.base = base
         wires = Array(repeating: Wire(), count: count)
     }
@@ -69,7 +90,16 @@ struct Wiring: Sendable {
 
     /// Whether the host's descriptor is swapped while a vector is masked. Otherwise the irqfd is detached and the
     /// notifier counts: plain MSI has no mask in the device that would hold an event during the swap.
-    var swaps: Bool { type == .msix || sink == nil }
+    func swaps(_ index: Int) -> Bool { type == .msix || !hasSink || wires[index].isHandedOut }
+
+    /// What the host signals for a vector that starts masked. MSI provides for the whole block at once, so that
+    /// something has to count; an MSI-X vector is left to the device, which holds what it raises.
+    func startingTarget(_ index: Int) -> Target {
+        switch type {
+        case .msi: swaps(index) ? .holding : .notifier
+        case .msix, .legacy: .nothing
+        }
+    }
 
     // MARK: Transactions
 
@@ -77,6 +107,7 @@ struct Wiring: Sendable {
     mutating func transaction(
         _ body: (inout Wiring) throws(InterruptError) -> Void
     ) throws(InterruptError) {
+        dropStrays()
         steps = []
         defer { steps = [] }
         do throws(InterruptError) {
@@ -85,6 +116,18 @@ struct Wiring: Sendable {
             for step in steps.reversed() { undo(step) }
             throw error
         }
+    }
+
+    /// Tries again to take away what could not be when a step was undone.
+    mutating func dropStrays() {
+        if strays.isEmpty { return }
+        strays = strays.filter { (try? sink?.detach($0.notifier, from: base + $0.index)) == nil }
+    }
+
+    /// Takes away an irqfd that stands beside its vector's own, at the latest when the next call is made.
+    mutating func drop(_ notifier: EventFD, of index: Int) {
+        strays.append((index, notifier))
+        dropStrays()
     }
 
     mutating func record(_ step: Step) {
@@ -98,40 +141,6 @@ struct Wiring: Sendable {
         }
     }
 
-    /// Takes a step back as far as the kernel lets us. What it refuses is recorded as it then is.
-    private mutating func undo(_ step: Step) {
-        switch step {
-        case .routed(let previous):
-            if (try? sink?.commit(previous)) != nil { note(previous) }
-        case .attached(let run):
-            for index in run.reversed() {
-                guard let notifier = wires[index].notifier else { continue }
-                if (try? sink?.detach(notifier, from: base + index)) != nil { wires[index].isAttached = false }
-            }
-        case .detached(let run):
-            for index in run.reversed() {
-                guard let notifier = wires[index].notifier else { continue }
-                if (try? sink?.attach(notifier, to: base + index, resample: resample)) != nil {
-                    wires[index].isAttached = true
-                }
-            }
-        case .connected(let first, let targets):
-            setTargets(first: first, targets)
-            reconnect(first..<first + targets.count)
-        case .turnedOn:
-            if (try? source.disable()) != nil { forgetTargets() }
-        case .turnedOff(let count, let targets):
-            setTargets(first: 0, targets)
-            guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
-            provided = count
-            if type == .legacy { try? source.setLineMasked(isLineMasked) }
-        case .unmaskNotifier(let wasSet):
-            if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
-        case .lineMasked(let was):
-            if (try? source.setLineMasked(was)) != nil { isLineMasked = was }
-        }
-    }
-
     // MARK: Routes and irqfds
 
     /// Gives vectors these routes, nil for none, in one table commit; none if nothing changes.
@@ -141,6 +150,8 @@ struct Wiring: Sendable {
         guard let sink else { return }
         var changes: [RouteChange] = []
         var previous: [RouteChange] = []
+        changes.reserveCapacity(vectors.count)
+        previous.reserveCapacity(vectors.count)
         for index in vectors.indices {
             let wanted = route(index)
             if wires[index].route == wanted { continue }
@@ -153,7 +164,7 @@ struct Wiring: Sendable {
         note(changes)
     }
 
-    private mutating func note(_ changes: [RouteChange]) {
+    mutating func note(_ changes: [RouteChange]) {
         for change in changes { wires[change.number - base].route = change.route }
     }
 

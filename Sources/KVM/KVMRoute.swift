@@ -1,5 +1,3 @@
-internal import CLinux
-
 /// One entry of a virtual machine's routing table: where events of a number go (struct kvm_irq_routing_entry).
 public struct KVMRoute: Hashable, Sendable {
     /// An interrupt controller with pins (KVM_IRQCHIP_*).
@@ -10,6 +8,9 @@ public struct KVMRoute: Hashable, Sendable {
         case slavePIC = 1
         /// The IOAPIC.
         case ioapic = 2
+
+        /// How many pins it has.
+        public var pinCount: Int { self == .ioapic ? 24 : 8 }
     }
 
     /// Where events go.
@@ -43,24 +44,5 @@ public struct KVMRoute: Hashable, Sendable {
         case 8..<16: return [ioapic, KVMRoute(gsi: gsi, .pin(.slavePIC, gsi - 8))]
         default: return [ioapic]
         }
-    }
-
-    /// A struct kvm_irq_routing as words: the number of entries, flags, then twelve words each.
-    static func table(_ routes: [KVMRoute]) -> [UInt32] {
-        var words: [UInt32] = [UInt32(clamping: routes.count), 0]
-        words.reserveCapacity(2 + routes.count * 12)
-        for route in routes {
-            switch route.target {
-            case .pin(let chip, let pin):
-                words += [route.gsi, UInt32(KVM_IRQ_ROUTING_IRQCHIP), 0, 0, chip.rawValue, pin, 0, 0, 0, 0, 0, 0]
-            case .message(let address, let data, let deviceID):
-                words += [
-                    route.gsi, UInt32(KVM_IRQ_ROUTING_MSI), deviceID == nil ? 0 : UInt32(KVM_MSI_VALID_DEVID), 0,
-                    UInt32(truncatingIfNeeded: address), UInt32(truncatingIfNeeded: address >> 32), data,
-                    deviceID ?? 0, 0, 0, 0, 0,
-                ]
-            }
-        }
-        return words
     }
 }

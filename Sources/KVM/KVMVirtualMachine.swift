@@ -47,13 +47,21 @@ public final class KVMVirtualMachine: Sendable {
         return try KVMVCPU(machine: self, adopting: vcpu, runAreaLength: runAreaLength)
     }
 
-    /// Replaces the whole routing table in one step (KVM_SET_GSI_ROUTING). On any error the old table stays: EINVAL for
-    /// more than 4,096 routes or a number above 4,095, for a message that shares its number, and for a virtual machine
-    /// without interrupt controllers.
-    public func setRouting(_ routes: [KVMRoute]) throws(KernelError) {
-        var words = KVMRoute.table(routes)
+    /// Replaces the whole routing table in one step (KVM_SET_GSI_ROUTING). On any error the old table stays, because the
+    /// kernel puts a new one in its place only when it is complete, and nothing fails after that (kvm_set_irq_routing,
+    /// virt/kvm/irqchip.c). Throws EINVAL for more than 4,096 routes or a number above 4,095, for a message that shares
+    /// its number, and for a virtual machine without interrupt controllers.
+    ///
+    /// `table` is handed to the kernel as it is, and not changed.
+    public func setRouting(_ table: inout KVMRoutingTable) throws(KernelError) {
         _ = try kernel.ioctl(
-            descriptor.rawValue, CLINUX_KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", buffer: &words)
+            descriptor.rawValue, CLINUX_KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", buffer: &table.words)
+    }
+
+    /// The same for a table that is made for this once.
+    public func setRouting(_ routes: [KVMRoute]) throws(KernelError) {
+        var table = KVMRoutingTable(routes)
+        try setRouting(&table)
     }
 
     /// Lets an eventfd raise `gsi` (KVM_IRQFD). With `resample` the interrupt is a level that stays asserted until the

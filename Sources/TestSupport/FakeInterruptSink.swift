@@ -36,6 +36,11 @@ public final class FakeInterruptSink: InterruptSink {
     /// The numbers that a notifier is attached to.
     public var attached: Set<Int> { state.withLock { Set($0.attached.keys) } }
 
+    /// What is attached to each number, by descriptor.
+    public var attachments: [Int: Set<CInt>] {
+        state.withLock { $0.attached.mapValues { Set($0.map(\.notifier.rawValue)) } }
+    }
+
     /// The numbers that were given back.
     public var released: [Range<Int>] { state.withLock { $0.released } }
 

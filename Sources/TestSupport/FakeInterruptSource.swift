@@ -29,6 +29,8 @@ public final class FakeInterruptSource: InterruptSource {
         public var isLineMasked = false
         /// Whether the device asserts the line.
         public var isLineAsserted = false
+        /// Whether the guest's Command register disables INTx.
+        public var isLineDisabled = false
         /// Vectors that the device raised while it could not send them.
         public var held: Set<Int> = []
     }
@@ -66,12 +68,20 @@ public final class FakeInterruptSource: InterruptSource {
         }
     }
 
+    /// The guest disables INTx in its Command register, or no longer, and VFIO masks and unmasks the line with it.
+    public func setLine(disabled: Bool) {
+        state.withLock { state in
+            if state.isLineDisabled == disabled { return }
+            state.isLineDisabled = disabled
+            if disabled { state.isLineMasked = true } else { state.unmaskLine() }
+        }
+    }
+
     /// What a signal of the unmask notifier does.
     public func settle() {
         state.withLock { state in
             guard let unmask = state.unmask, unmask.drain() > 0 else { return }
-            state.isLineMasked = false
-            state.fireLine()
+            state.unmaskLine()
         }
     }
 
@@ -81,7 +91,7 @@ public final class FakeInterruptSource: InterruptSource {
         try state.withLock { (state) throws(InterruptError) in
             guard state.provided == nil else { throw .alreadyEnabled }
             state.provided = notifiers.count
-            state.isLineMasked = false
+            state.isLineMasked = state.isLineDisabled
             do throws(InterruptError) {
                 try wire(0, notifiers, &state)
             } catch {
@@ -123,7 +133,10 @@ public final class FakeInterruptSource: InterruptSource {
     /// Signals what is connected.
     public func trigger(first: Int, count: Int) throws(InterruptError) {
         try note("loopback \(first)")
-        state.withLock { state in for index in first..<first + count { try? state.wired[index]?.signal() } }
+        state.withLock { state in
+            if state.isLineDisabled && type == .legacy { return }
+            for index in first..<first + count { try? state.wired[index]?.signal() }
+        }
     }
 
     /// Sets what unmasks the line.
@@ -139,15 +152,14 @@ public final class FakeInterruptSource: InterruptSource {
     public func setLineMasked(_ masked: Bool) throws(InterruptError) {
         try note(masked ? "MASK" : "UNMASK")
         state.withLock { state in
-            state.isLineMasked = masked
-            if !masked { state.fireLine() }
+            if masked { state.isLineMasked = true } else { state.unmaskLine() }
         }
     }
 
     /// Whether the device asserts the line.
     public func isLineAsserted() throws(InterruptError) -> Bool {
         try note("read status")
-        return now.isLineAsserted
+        return state.withLock { $0.isLineAsserted && !$0.isLineDisabled }
     }
 
     private func wire(_ first: Int, _ notifiers: [EventFD?], _ state: inout State) throws(InterruptError) {
@@ -175,6 +187,12 @@ public final class FakeInterruptSource: InterruptSource {
 }
 
 extension FakeInterruptSource.State {
+    mutating func unmaskLine() {
+        if isLineDisabled { return }
+        isLineMasked = false
+        fireLine()
+    }
+
     /// The line's handler: masks and signals.
     mutating func fireLine() {
         guard isLineAsserted, !isLineMasked, let notifier = wired[0] else { return }

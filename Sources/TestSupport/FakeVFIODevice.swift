@@ -14,6 +14,10 @@ public final class FakeVFIODevice: Sendable {
         public var msixCount: UInt32 = 0
         /// Whether the kernel is Linux 6.5 or later, with which MSI-X vectors can be added while it is on.
         public var isLinux6dot5 = true
+        /// Whether it is a PCI Express function, which can report errors.
+        public var isPCIExpress = true
+        /// Whether the kernel is Linux 7.3 or later, with which every function has the index of errors.
+        public var isLinux7dot3 = false
         /// The most interrupts that the host allocates for it; more asked for is the positive result.
         public var allocatable = 2048
         /// Whether a line that is asserted already fires when INTx is turned on; otherwise only an unmask shows it.
@@ -80,6 +84,22 @@ public final class FakeVFIODevice: Sendable {
         return state.withLock { isBusMaster && $0.interrupts.raise(vector) }
     }
 
+    /// The host asks for the device back, as it does once and then every ten seconds while somebody unbinds it
+    /// (VFIO_PCI_REQ_IRQ_INDEX). Returns whether somebody was told.
+    @discardableResult
+    public func askBack() -> Bool { tell(4) }
+
+    /// The device reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX). Returns whether somebody was told.
+    @discardableResult
+    public func reportError() -> Bool { tell(3) }
+
+    private func tell(_ index: Int) -> Bool {
+        state.withLock { state in
+            state.interrupts.single[index]?.signal()
+            return state.interrupts.single[index] != nil
+        }
+    }
+
     /// From now on the host allocates at most this many interrupts for it; more asked for is the positive result.
     public func setAllocatable(_ count: Int) { state.withLock { $0.interrupts.allocatable = count } }
 
@@ -143,6 +163,7 @@ public final class FakeVFIODevice: Sendable {
             state.interrupts.turnOff(host)
             state.interrupts.single = [:]
             state.configuration[4] &= ~UInt8(PCI_COMMAND_MASTER)
+            state.configuration[5] &= ~UInt8(PCI_COMMAND_INTX_DISABLE >> 8)
         }
         guard let home = home.withLock({ $0 }) else { return }
         try? home.vfio.with(home.iommuGroup) { (group) throws(KernelError) in
@@ -239,6 +260,7 @@ extension FakeVFIODevice.State {
 
     mutating func write(_ bytes: [UInt8], _ region: Int, _ start: Int) -> Int {
         let count = min(bytes.count, size(ofRegion: region) - start)
+        let wasDisabled = isLineDisabled
         for (index, byte) in bytes.prefix(count).enumerated() {
             if region != 7 {
                 bars[region]?[start + index] = byte
@@ -246,7 +268,7 @@ extension FakeVFIODevice.State {
                 configuration[start + index] = byte
             }
         }
-        interrupts.lineDisableChanged(isLineDisabled)
+        if isLineDisabled != wasDisabled { interrupts.lineDisableChanged(isLineDisabled) }
         return count
     }
 }

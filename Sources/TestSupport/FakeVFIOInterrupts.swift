@@ -69,6 +69,9 @@ extension FakeVFIODevice.Configuration {
         case 0: return (intxCount, 7)
         case 1: return (msiCount, noResize)
         case 2: return (msixCount, isLinux6dot5 ? UInt32(VFIO_IRQ_INFO_EVENTFD) : noResize)
+        case 3 where !isPCIExpress && !isLinux7dot3:
+            if countOnly { return (0, noResize) }
+            throw KernelError("ioctl", .invalidArgument)
         case 3, 4: return (1, noResize)
         default: throw KernelError("ioctl", .invalidArgument)
         }

@@ -112,8 +112,11 @@ extension VFIODevice {
         if wanted != command { try configuration.store(wanted, at: UInt64(PCI_COMMAND)) }
     }
 
-    /// Whether the device asserts its INTx line (PCI 3.0 section 6.2.3, Status bit 3: Interrupt Status).
+    /// Whether the device asserts its INTx line (PCI 3.0 section 6.2.3, Status bit 3: Interrupt Status), which it does
+    /// not while Command disables that (section 6.2.2, bit 10). VFIO shows that bit as the guest wrote it.
     public func isInterruptAsserted() throws(KernelError) -> Bool {
-        try region(.configuration).load(UInt16.self, at: UInt64(PCI_STATUS)) & UInt16(PCI_STATUS_INTERRUPT) != 0
+        let registers = try region(.configuration).load(UInt32.self, at: UInt64(PCI_COMMAND))
+        let isDisabled = registers & UInt32(PCI_COMMAND_INTX_DISABLE) != 0
+        return !isDisabled && registers >> 16 & UInt32(PCI_STATUS_INTERRUPT) != 0
     }
 }

@@ -25,9 +25,7 @@ public final class VFIOInterrupts: Sendable {
         do { info = try device.irqInfo(index) } catch { throw .kernel(error) }
         if info.count == 0 { return nil }
         let count = Int(info.count)
-        guard count <= type.maximumCount, type != .msi || count.nonzeroBitCount == 1 else {
-            throw .invalidCount(type, count)
-        }
+        guard type.allows(count) else { throw .invalidCount(type, count) }
         return VFIOInterruptSource(
             self, type: type, index: index, count: count,
             growsWhileEnabled: type == .msix && info.isResizable)

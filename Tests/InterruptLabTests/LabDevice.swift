@@ -11,7 +11,7 @@ import Testing
 /// The lab binds its devices to vfio-pci before it runs these tests, and names them in VFIOD_LAB_DEVICES:
 /// `edu=0000:00:10.0,nvme=0000:00:12.0`.
 enum LabDevice: String, Sendable {
-    case edu, e1000e, nvme, xhci, igbvf
+    case edu, edu2, e1000e, nvme, xhci, igbvf
 
     /// Opens the device through `kernel`.
     func open(_ kernel: any Kernel = LiveKernel()) throws -> VFIODevice {
@@ -32,16 +32,21 @@ enum LabDevice: String, Sendable {
 
     /// The host's interrupt line of the device, as /proc/interrupts counts it.
     var line: HostLine {
-        get throws {
-            let text = try readText("/sys/bus/pci/devices/\(try address)/irq")
-            return HostLine(number: try #require(Int(text)))
-        }
+        get throws { try HostLine(of: "\(try address)") }
     }
+
+    /// The line of the network card behind the bridge, which the host keeps.
+    static func neighbourLine() throws -> HostLine { try HostLine(of: "0000:03:03.0") }
 }
 
 /// An interrupt line of the host, which devices may share.
 struct HostLine: Sendable {
     let number: Int
+
+    init(of address: String) throws {
+        let text = try readText("/sys/bus/pci/devices/\(address)/irq")
+        number = try #require(Int(text))
+    }
 
     /// How often it interrupted the host.
     var count: Int {

@@ -53,7 +53,8 @@ struct TableTests {
         #expect(bench.guest.kernel.routes == 40)
     }
 
-    @Test("a host that runs out says asked and available; that many can be had, and those wired go on", arguments: large)
+    @Test(
+        "a host that runs out says asked and available; that many can be had, and those wired go on", arguments: large)
     func exhausted(_ stand: Stand) throws {
         let bench = try StandBench(stand, count: 2048, vcpus: 4, hostVectors: 300)
         let group = bench.group
@@ -101,7 +102,8 @@ struct TableTests {
         }
         let smaller = try InterruptSourceGroup(source: other, sink: bench.guest.sink, count: available)
         try smaller.enable(
-            (0..<available).map { InterruptConfiguration(message: bench.guest.message($0 % 256), startsMasked: $0 > 0) })
+            (0..<available).map { InterruptConfiguration(message: bench.guest.message($0 % 256), startsMasked: $0 > 0) }
+        )
         try bench.group.enable(bench.configurations(masked: true))
         try bench.group.unmask(5)
         try bench.expectRaised(5)

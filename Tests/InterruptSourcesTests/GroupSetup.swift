@@ -82,7 +82,7 @@ struct GroupSetup {
         return Standing(
             snapshot: group.snapshot(), provided: source.growsWhileEnabled ? now.provided.map { _ in 0 } : now.provided,
             wired: now.wired.mapValues(\.rawValue),
-            unmask: now.unmask?.rawValue, lineMasked: now.isLineMasked, routes: sink.routes, attached: sink.attached)
+            unmask: now.unmask?.rawValue, lineMasked: now.isLineMasked, routes: sink.routes, attached: sink.attachments)
     }
 
     struct Standing: Equatable {
@@ -93,6 +93,6 @@ struct GroupSetup {
         let unmask: CInt?
         let lineMasked: Bool
         let routes: [Int: InterruptRoute]
-        let attached: Set<Int>
+        let attached: [Int: Set<CInt>]
     }
 }

@@ -8,43 +8,9 @@ import Testing
 
 @Suite("The owner of a machine's routing table")
 struct KVMInterruptSinkTests {
-    /// A sink over a fake machine.
-    private final class Setup {
-        let kernel = FakeKernel()
-        let bench: KVMBench
-        let sink: KVMInterruptSink
-
-        init(keeping kept: [KVMRoute] = KVMRoute.defaults, hasWideAPICIDs: Bool = false) throws {
-            kernel.install(FakeKVM(), at: "/dev/kvm")
-            bench = try KVMBench(kernel)
-            sink = KVMInterruptSink(bench.machine, keeping: kept, hasWideAPICIDs: hasWideAPICIDs)
-            kernel.forgetCalls()
-        }
-
-        var commits: Int { kernel.calls.count { $0 == "KVM_SET_GSI_ROUTING" } }
-
-        /// Whether an event of `number` arrives as `vector`, or nowhere.
-        func arrivals(of number: Int, _ expected: [UInt32]) throws {
-            let notifier = try EventFD()
-            try sink.attach(notifier, to: number, resample: nil)
-            try notifier.signal()
-            try bench.arrivals(expected)
-            try sink.detach(notifier, from: number)
-        }
-    }
-
-    /// Changes of routes, in the order of their numbers.
-    private func changes(_ routes: [Int: InterruptRoute?]) -> [RouteChange] {
-        routes.sorted { $0.key < $1.key }.map { RouteChange($0.key, $0.value) }
-    }
-
-    private func message(_ vector: UInt32, high: UInt64 = 0) -> InterruptRoute? {
-        .message(InterruptMessage(address: high << 32 | 0xfee0_0000, data: vector))
-    }
-
     @Test("a batch is one table, and one that changes nothing is none")
     func batches() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let base = try setup.sink.reserve(100)
         #expect(base == 24)
         let routes = Dictionary(uniqueKeysWithValues: (0..<100).map { (base + $0, message(100)) })
@@ -62,7 +28,7 @@ struct KVMInterruptSinkTests {
 
     @Test("events go where the last committed route says, and nowhere once it is dropped")
     func delivery() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let base = try setup.sink.reserve(2)
         try setup.sink.commit(changes([base: message(60), base + 1: message(61)]))
         try setup.arrivals(of: base, [60])
@@ -76,7 +42,7 @@ struct KVMInterruptSinkTests {
     @Test("the routes of pins and those of the VMM stay in every table")
     func kept() throws {
         let foreign = KVMRoute(gsi: 30, KVMBench.message(90))
-        let setup = try Setup(keeping: KVMRoute.defaults + [foreign])
+        let setup = try SinkSetup(keeping: KVMRoute.defaults + [foreign])
         try setup.bench.machine.setRedirection(
             pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
         let base = try setup.sink.reserve(8)
@@ -92,11 +58,11 @@ struct KVMInterruptSinkTests {
 
     @Test("a pin whose route is kept needs no table; one that is not gets its route")
     func pins() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         try setup.sink.commit(changes([16: .some(.pin)]))
         #expect(setup.commits == 0)
 
-        let bare = try Setup(keeping: [])
+        let bare = try SinkSetup(keeping: [])
         try bare.bench.machine.setRedirection(pin: 16, IOAPICRedirection(vector: 48, destination: 0, isLevel: false))
         try bare.sink.commit(changes([16: .some(.pin)]))
         #expect(bare.commits == 1)
@@ -108,22 +74,22 @@ struct KVMInterruptSinkTests {
 
     @Test("a route that KVM would refuse is refused before, and the rest of its batch with it")
     func validation() throws {
-        let setup = try Setup(hasWideAPICIDs: true)
+        let setup = try SinkSetup(hasWideAPICIDs: true)
         let base = try setup.sink.reserve(2)
         try setup.sink.commit(changes([base: message(60)]))
-        let bad: [[Int: InterruptRoute?]] = [
-            [base: message(61), 4096: message(61)], [base: message(61), -1: message(61)],
-            [base: message(61), base + 2: message(61)], [base: message(61), 16: message(61)],
-            [base: message(61), base + 1: .some(.pin)], [base: message(61), -1: .some(.pin)],
-            [base: message(61), base + 1: message(61, high: 1)],
+        let bad: [([Int: InterruptRoute?], InterruptError)] = [
+            ([base: message(61), 4096: message(61)], .numberNotReserved(4096)),
+            ([base: message(61), -1: message(61)], .numberNotReserved(-1)),
+            ([base: message(61), base + 2: message(61)], .numberNotReserved(base + 2)),
+            ([base: message(61), 16: message(61)], .numberNotReserved(16)),
+            ([base: message(61), base + 1: .some(.pin)], .numberNotReserved(base + 1)),
+            ([base: message(61), -1: .some(.pin)], .numberNotReserved(-1)),
+            ([base: message(61), 4096: nil], .numberNotReserved(4096)),
+            ([base: message(61), .min: nil], .numberNotReserved(.min)),
+            ([base: message(61), base + 1: message(61, high: 1)], .addressRefused(0x1_fee0_0000)),
         ]
-        for routes in bad {
-            let error = #expect(throws: InterruptError.self) { try setup.sink.commit(changes(routes)) }
-            guard case .kernel(let refusal) = error else {
-                Issue.record("\(String(describing: error))")
-                continue
-            }
-            #expect(refusal.errno == .invalidArgument)
+        for (routes, error) in bad {
+            #expect(throws: error) { try setup.sink.commit(changes(routes)) }
         }
         #expect(setup.commits == 1)
         try setup.arrivals(of: base, [60])
@@ -133,7 +99,7 @@ struct KVMInterruptSinkTests {
 
     @Test("after a refused table our routes are as before, and the same change can be made again")
     func refusedTable() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let base = try setup.sink.reserve(2)
         try setup.sink.commit(changes([base: message(60)]))
         setup.kernel.refuse("KVM_SET_GSI_ROUTING", with: .noMemory)
@@ -153,7 +119,7 @@ struct KVMInterruptSinkTests {
 
     @Test("two full MSI-X tables do not fit: the error says how many would")
     func exhaustion() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let first = try setup.sink.reserve(2048)
         #expect(first == 24)
         let error = #expect(throws: InterruptError.self) { try setup.sink.reserve(2048) }
@@ -172,25 +138,48 @@ struct KVMInterruptSinkTests {
         #expect(try setup.sink.reserve(4056) == 24)
     }
 
-    @Test("numbers are given out again, but not while a route of theirs stands")
+    @Test("numbers are given out again, but not before the table that drops their routes")
     func release() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let base = try setup.sink.reserve(4)
         try setup.sink.commit(changes([base: message(60)]))
         setup.sink.release(base..<base + 4)
-        #expect(try setup.sink.reserve(4) == base + 1)
-        try setup.sink.commit(changes([base: nil]))
-        setup.sink.release(base..<base + 1)
-        setup.sink.release(base..<base + 1)
+        setup.sink.release(base..<base + 4)
         setup.sink.release(0..<24)
         setup.sink.release(5000..<6000)
+        #expect(try setup.sink.reserve(1) == base + 1)
+        #expect(throws: InterruptError.numberNotReserved(base)) {
+            try setup.sink.commit(changes([base: message(61)]))
+        }
+        try setup.arrivals(of: base, [60])
+        try setup.sink.commit(changes([base + 1: message(62)]))
+        #expect(setup.commits == 2)
+        try setup.arrivals(of: base, [])
         #expect(try setup.sink.reserve(1) == base)
-        #expect(try setup.sink.reserve(1) == base + 5)
+        #expect(setup.bench.log == ["arrived: [60]", "arrived: []"])
+    }
+
+    @Test("a released number whose table was refused waits for the next, which may be the one that a reservation needs")
+    func abandoned() throws {
+        let setup = try SinkSetup()
+        let base = try setup.sink.reserve(4056)
+        try setup.sink.commit(changes([base: message(60)]))
+        setup.kernel.refuse("KVM_SET_GSI_ROUTING", with: .noMemory)
+        #expect(throws: InterruptError.self) { try setup.sink.commit(changes([base: nil])) }
+        setup.sink.release(base..<base + 4056)
+        setup.kernel.refuse("KVM_SET_GSI_ROUTING", with: .noMemory)
+        #expect(throws: InterruptError.numbersExhausted(asked: 4056, available: 4055)) {
+            try setup.sink.reserve(4056)
+        }
+        try setup.arrivals(of: base, [60])
+        #expect(try setup.sink.reserve(4056) == base)
+        try setup.arrivals(of: base, [])
+        #expect(setup.bench.log == ["arrived: [60]", "arrived: []"])
     }
 
     @Test("irqfds: the kernel's refusals come through, and taking away what is not there is no error")
     func irqfds() throws {
-        let setup = try Setup()
+        let setup = try SinkSetup()
         let base = try setup.sink.reserve(1)
         let notifier = try EventFD()
         try setup.sink.detach(notifier, from: base)
@@ -199,9 +188,11 @@ struct KVMInterruptSinkTests {
             try setup.sink.attach(notifier, to: base, resample: nil)
         }
         #expect(error == .kernel(KernelError("KVM_IRQFD", .resourceBusy)))
-        for number in [-1, .max] {
-            #expect(throws: InterruptError.self) { try setup.sink.attach(notifier, to: number, resample: nil) }
-            #expect(throws: InterruptError.self) { try setup.sink.detach(notifier, from: number) }
+        for number in [-1, 4096, .max] {
+            #expect(throws: InterruptError.numberNotReserved(number)) {
+                try setup.sink.attach(notifier, to: number, resample: nil)
+            }
+            #expect(throws: InterruptError.numberNotReserved(number)) { try setup.sink.detach(notifier, from: number) }
         }
     }
 

@@ -168,12 +168,17 @@ struct VFIODeviceTests {
         #expect(eventfd.drain() == 1)
     }
 
-    @Test("Interrupt Status follows the line")
+    @Test("Interrupt Status follows the line, and a line that Command disables is not asserted")
     func interruptStatus() throws {
         let setup = DeviceSetup(.init(intxCount: 1))
         let device = try setup.open()
         #expect(try device.isInterruptAsserted() == false)
         setup.fake.setLine(asserted: true)
+        #expect(try device.isInterruptAsserted())
+        let configuration = try device.region(.configuration)
+        try configuration.store(UInt16(PCI_COMMAND_INTX_DISABLE), at: UInt64(PCI_COMMAND))
+        #expect(try device.isInterruptAsserted() == false)
+        try configuration.store(UInt16(0), at: UInt64(PCI_COMMAND))
         #expect(try device.isInterruptAsserted())
     }
 

@@ -15,6 +15,12 @@ enum RuleDevice: String, CaseIterable, Sendable {
     case xhci
 }
 
+/// The registers of edu's BAR 0 that raise its interrupt and take it away (QEMU documentation, specs/edu).
+enum EduRegister {
+    static let raise: UInt64 = 0x60
+    static let acknowledge: UInt64 = 0x64
+}
+
 /// Where the rules are run: a kernel, and what of it a rule may depend on.
 struct VFIOHost: Sendable, CustomTestStringConvertible {
     let name: String
@@ -23,13 +29,17 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
     let places: [RuleDevice: (address: String, iommuGroup: Int)]
     /// Whether it is Linux 6.5 or later, with which MSI-X became dynamic.
     let isLinux6dot5: Bool
+    /// Whether it is Linux 7.3 or later, with which every device has the index of errors.
+    let isLinux7dot3: Bool
     /// Whether interrupts are remapped, so that MSI can have more than one vector on x86.
     let remapsInterrupts: Bool
 
     var testDescription: String { name }
 
     /// The fake, as a kernel from 6.5 on or before, on a host that remaps interrupts or not.
-    static func fake(_ name: String, isLinux6dot5: Bool, remapsInterrupts: Bool) -> VFIOHost {
+    static func fake(
+        _ name: String, isLinux6dot5: Bool = true, isLinux7dot3: Bool = false, remapsInterrupts: Bool = true
+    ) -> VFIOHost {
         let kernel = FakeKernel()
         let vfio = FakeVFIO(hostVectors: 392)
         kernel.install(vfio, at: "/dev/vfio/")
@@ -37,13 +47,14 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
         for (number, device) in RuleDevice.allCases.enumerated() {
             var configuration = device.configuration
             configuration.isLinux6dot5 = isLinux6dot5
+            configuration.isLinux7dot3 = isLinux7dot3
             if !remapsInterrupts && device == .xhci { configuration.allocatable = 1 }
             let address = "0000:00:1\(number).0"
             vfio.add(FakeVFIODevice(address, configuration), iommuGroup: 20 + number)
             places[device] = (address, 20 + number)
         }
         return VFIOHost(
-            name: name, kernel: kernel, places: places, isLinux6dot5: isLinux6dot5,
+            name: name, kernel: kernel, places: places, isLinux6dot5: isLinux6dot5, isLinux7dot3: isLinux7dot3,
             remapsInterrupts: remapsInterrupts)
     }
 
@@ -62,7 +73,8 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
         let release = try readText("/proc/sys/kernel/osrelease").split(separator: ".").prefix(2).compactMap { Int($0) }
         return VFIOHost(
             name: "live", kernel: LiveKernel(), places: places,
-            isLinux6dot5: !release.lexicographicallyPrecedes([6, 5]), remapsInterrupts: unsafe == "N")
+            isLinux6dot5: !release.lexicographicallyPrecedes([6, 5]),
+            isLinux7dot3: !release.lexicographicallyPrecedes([7, 3]), remapsInterrupts: unsafe == "N")
     }
 }
 
@@ -73,6 +85,13 @@ extension RuleDevice {
         case .edu:
             var configuration = FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1)
             configuration.canReset = false
+            configuration.isPCIExpress = false
+            configuration.bars[0] = [UInt8](repeating: 0, count: 0x100)
+            configuration.onBARWrite = { device, _, offset, _ in
+                if let asserted = [EduRegister.raise: true, EduRegister.acknowledge: false][UInt64(offset)] {
+                    device.setLine(asserted: asserted)
+                }
+            }
             return configuration
         case .e1000e: return FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1, msixCount: 5)
         case .nvme: return FakeVFIODevice.Configuration(intxCount: 1, msixCount: 2048)

@@ -1,3 +1,4 @@
+import CLinux
 import InterruptSources
 import LinuxSystem
 import SystemPackage
@@ -209,6 +210,62 @@ struct VFIOInterruptTests {
         #expect(notifier.drain() == 0)
         try group.unmask(0)
         #expect(notifier.drain() == 1)
+    }
+
+    @Test("T9: command bit 10 holds beside the group's mask: nothing arrives behind either, no level is lost")
+    func lineDisabled() throws {
+        let setup = DeviceSetup(.init(intxCount: 1))
+        let device = try setup.open()
+        let source = try #require(try VFIOInterrupts(device).source(.legacy))
+        let group = try InterruptSourceGroup(source: source, sink: nil)
+        let notifier = try #require(try group.notifier(0))
+        let resample = try #require(try group.resampleNotifier())
+        let configuration = try device.region(.configuration)
+        func setDisabled(_ disabled: Bool) throws {
+            try configuration.store(disabled ? UInt16(PCI_COMMAND_INTX_DISABLE) : 0, at: UInt64(PCI_COMMAND))
+        }
+        func handle() throws {
+            setup.fake.setLine(asserted: false)
+            try resample.signal()
+            setup.fake.settle()
+        }
+        try group.enable()
+
+        // Disabled: neither the device nor an EOI nor a trigger reaches the guest.
+        try setDisabled(true)
+        setup.fake.setLine(asserted: true)
+        try resample.signal()
+        setup.fake.settle()
+        try group.trigger(0)
+        #expect(notifier.drain() == 0)
+        try setDisabled(false)
+        #expect(notifier.drain() == 1)
+        try handle()
+        #expect(notifier.drain() == 0)
+
+        // Masked: the guest's bit goes up and down, which lifts the host's mask, and the mask of the group holds.
+        try group.mask(0)
+        try setDisabled(true)
+        setup.fake.setLine(asserted: true)
+        #expect(try group.pendingState(0) == false)
+        try setDisabled(false)
+        #expect(try group.pendingState(0))
+        #expect(notifier.drain() == 0)
+        try group.unmask(0)
+        #expect(notifier.drain() == 1)
+        try handle()
+
+        // Unmasked behind the guest's bit: it arrives when the bit is cleared.
+        try group.mask(0)
+        setup.fake.setLine(asserted: true)
+        try setDisabled(true)
+        try group.unmask(0)
+        #expect(notifier.drain() == 0)
+        try setDisabled(false)
+        #expect(notifier.drain() == 1)
+        try handle()
+        #expect(notifier.drain() == 0)
+        #expect(!setup.fake.isLineMasked)
     }
 
     @Test("each kernel call of each operation fails once, and the device is as before", arguments: [true, false])

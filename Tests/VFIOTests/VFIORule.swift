@@ -29,6 +29,8 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
     enum Condition: Sendable {
         /// Linux 6.5 or later, with which MSI-X became dynamic.
         case linux6dot5
+        /// Linux 7.3 or later, with which every device has the index of errors.
+        case linux7dot3
         /// The host remaps interrupts.
         case interruptRemapping
     }
@@ -91,5 +93,11 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         case signal(Int)
         /// What the rule's eventfds have counted since the last look; those not named nothing.
         case counts([Int: UInt64])
+        /// The same, once all of those named have counted something.
+        case arrivals([Int: UInt64])
+        /// edu asserts its INTx line, or no longer.
+        case line(asserted: Bool)
+        /// The Command register is written with INTx disable (bit 10) set or clear, as a guest's write would be.
+        case command(intxDisable: Bool)
     }
 }

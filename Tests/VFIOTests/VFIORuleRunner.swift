@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import LinuxSystem
 import TestSupport
 import Testing
@@ -71,10 +72,32 @@ final class VFIORuleRunner {
             let raw = try device
             try expect(outcome, text) { _ = try kernel.ioctl(raw, CLINUX_VFIO_DEVICE_RESET, "VFIO_DEVICE_RESET") }
         case .signal(let number): try eventfd(number).signal()
+        case .arrivals(let expected):
+            for number in expected.keys { try eventfd(number).expectSignal(text) }
+            fallthrough
         case .counts(let expected):
             let counted = eventfds.mapValues { $0.drain() }.filter { $0.value > 0 }
             #expect(counted == expected, "\(text)")
+        case .line(let asserted):
+            try write(1 as UInt32, region: 0, asserted ? EduRegister.raise : EduRegister.acknowledge)
+        case .command(let intxDisable):
+            var command: UInt16 = 0
+            let raw = try device
+            let read = try withUnsafeMutableBytes(of: &command) { bytes in
+                try kernel.read(raw, at: 7 << 40 + UInt64(PCI_COMMAND), into: bytes)
+            }
+            #expect(read == 2, "\(text)")
+            let bit = UInt16(PCI_COMMAND_INTX_DISABLE)
+            try write(intxDisable ? command | bit : command & ~bit, region: 7, UInt64(PCI_COMMAND))
         }
+    }
+
+    private func write<Value: FixedWidthInteger>(_ value: Value, region: UInt64, _ offset: UInt64) throws {
+        let raw = try device
+        let written = try withUnsafeBytes(of: value.littleEndian) { bytes in
+            try host.kernel.write(raw, at: region << 40 + offset, from: bytes)
+        }
+        #expect(written == Value.bitWidth / 8)
     }
 
     private var device: CInt {
@@ -152,9 +175,18 @@ final class VFIORuleRunner {
         case .available(let count): "available \(count)"
         case .errno(let name): name
         case .when(.linux6dot5, let yes, let no): resolve(host.isLinux6dot5 ? yes : no)
+        case .when(.linux7dot3, let yes, let no): resolve(host.isLinux7dot3 ? yes : no)
         case .when(.interruptRemapping, let yes, let no): resolve(host.remapsInterrupts ? yes : no)
         }
     }
 
     private struct RuleBroken: Error {}
+}
+
+extension EventFD {
+    /// Waits until the count is above 0, at most ten seconds: an interrupt of a device takes its time.
+    fileprivate func expectSignal(_ text: String) throws {
+        var entry = pollfd(fd: rawValue, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&entry, 1, 10_000) == 1, "\(text)")
+    }
 }

@@ -7,9 +7,9 @@ struct VFIORuleTests {
     @Test("the fake keeps the kernel's VFIO rules", arguments: VFIORules.all)
     func fake(_ rule: VFIORule) throws {
         for host in [
-            VFIOHost.fake("fake", isLinux6dot5: true, remapsInterrupts: true),
-            VFIOHost.fake("fake before 6.5", isLinux6dot5: false, remapsInterrupts: true),
-            VFIOHost.fake("fake without remapping", isLinux6dot5: true, remapsInterrupts: false),
+            VFIOHost.fake("fake"), VFIOHost.fake("fake before 6.5", isLinux6dot5: false),
+            VFIOHost.fake("fake from 7.3", isLinux7dot3: true),
+            VFIOHost.fake("fake without remapping", remapsInterrupts: false),
         ] {
             try VFIORuleRunner.run(rule, on: host)
         }

@@ -1,6 +1,6 @@
 /// The kernel's rules that this package relies on, by where the kernel decides them (linux/drivers/vfio).
 enum VFIORules {
-    static let all = opening + information + validation + line + messages + table + blocks + single + lifetime
+    static let all = opening + information + validation + line + command + messages + table + blocks + single + lifetime
 
     // MARK: Opening (group.c, container.c)
 
@@ -166,6 +166,64 @@ enum VFIORules {
                 .set(.intx, .trigger, .eventfds([.raw(100_000)]), .errno("EBADF")),
                 .set(.intx, .trigger, .none(count: 0), .errno("EINVAL")),
                 .set(.msi, .trigger, .eventfds([0]), .ok),
+            ]),
+    ]
+
+    // MARK: INTx disable in the Command register (vfio_pci_config.c, vfio_basic_config_write)
+
+    static let command = [
+        VFIORule(
+            "INTx disable drops the loopback, and no unmask lifts it", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok), .set(.intx, .unmask, .eventfds([1]), .ok),
+                .command(intxDisable: true),
+                .set(.intx, .trigger, .none(count: 1), .ok), .counts([:]),
+                .set(.intx, .unmask, .none(count: 1), .ok), .signal(1),
+                .set(.intx, .trigger, .none(count: 1), .ok), .counts([:]),
+                .command(intxDisable: false),
+                .set(.intx, .trigger, .none(count: 1), .ok), .counts([0: 1]),
+            ]),
+        VFIORule(
+            "a level that comes while INTx is disabled is signalled once it is not", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok), .command(intxDisable: true),
+                .line(asserted: true), .counts([:]), .set(.intx, .unmask, .none(count: 1), .ok), .counts([:]),
+                .command(intxDisable: false), .arrivals([0: 1]), .counts([:]),
+                .line(asserted: false), .set(.intx, .unmask, .none(count: 1), .ok), .counts([:]),
+            ]),
+        VFIORule(
+            "a level that goes away while INTx is disabled is not signalled", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok), .command(intxDisable: true),
+                .line(asserted: true), .line(asserted: false), .command(intxDisable: false), .counts([:]),
+                .line(asserted: true), .arrivals([0: 1]), .line(asserted: false),
+            ]),
+        VFIORule(
+            "clearing INTx disable lifts a mask that was there before", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok), .set(.intx, .mask, .none(count: 1), .ok),
+                .command(intxDisable: true), .command(intxDisable: false),
+                .line(asserted: true), .arrivals([0: 1]), .line(asserted: false),
+            ]),
+        VFIORule(
+            "Command written without a change of INTx disable leaves the mask", .edu,
+            [
+                .set(.intx, .trigger, .eventfds([0]), .ok), .set(.intx, .mask, .none(count: 1), .ok),
+                .command(intxDisable: false), .line(asserted: true), .counts([:]),
+                .set(.intx, .unmask, .none(count: 1), .ok), .arrivals([0: 1]), .line(asserted: false),
+            ]),
+        VFIORule(
+            "INTx that is turned on while disabled is masked", .edu,
+            [
+                .command(intxDisable: true), .set(.intx, .trigger, .eventfds([0]), .ok),
+                .line(asserted: true), .counts([:]), .command(intxDisable: false), .arrivals([0: 1]),
+                .line(asserted: false),
+            ]),
+        VFIORule(
+            "closing the device forgets INTx disable", .edu,
+            [
+                .command(intxDisable: true), .closeDevice, .device(.ok), .set(.intx, .trigger, .eventfds([0]), .ok),
+                .set(.intx, .trigger, .none(count: 1), .ok), .counts([0: 1]),
             ]),
     ]
 
@@ -341,7 +399,45 @@ enum VFIORules {
                 .set(.req, .trigger, .eventfds([]), .errno("EINVAL")),
                 .set(.req, .trigger, .none(count: 0), .ok),
                 .set(.req, .trigger, .none(count: 1), .errno("EINVAL")),
-            ])
+            ]),
+        VFIORule(
+            "ERR is there for PCI Express, and from 7.3 on for all", .edu,
+            [
+                .badInfo(.err, .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+                .set(.err, .trigger, .eventfds([0]), .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+                .set(.err, .trigger, .eventfds([.raw(-1)]), .when(.linux7dot3, .ok, else: .errno("EINVAL"))),
+            ]),
+        VFIORule(
+            "ERR and REQ stand beside each other and a live type, and outlive its end and a reset", .e1000e,
+            [
+                .set(.msix, .trigger, .eventfds([0, 1]), .ok),
+                .set(.err, .trigger, .eventfds([2]), .ok), .set(.req, .trigger, .eventfds([3]), .ok),
+                .set(.msix, .trigger, .none(count: 0), .ok), .set(.intx, .trigger, .eventfds([0]), .ok),
+                .reset(.ok),
+                .set(.err, .trigger, .none(count: 1), .ok), .counts([2: 1]),
+                .set(.req, .trigger, .bools([1]), .ok), .counts([3: 1]),
+                .set(.err, .trigger, .none(count: 0), .ok),
+                .set(.req, .trigger, .none(count: 1), .ok), .counts([3: 1]),
+            ]),
+        VFIORule(
+            "-1 takes away what REQ has, set or not; no other number and no other file does", .edu,
+            [
+                .set(.req, .trigger, .eventfds([.raw(-1)]), .ok), .set(.req, .trigger, .eventfds([0]), .ok),
+                .set(.req, .trigger, .eventfds([.otherFile]), .errno("EINVAL")),
+                .set(.req, .trigger, .eventfds([.raw(100_000)]), .errno("EBADF")),
+                .set(.req, .trigger, .eventfds([.raw(-7)]), .errno("EINVAL")),
+                .set(.req, .trigger, .none(count: 1), .ok), .counts([0: 1]),
+                .set(.req, .trigger, .eventfds([.raw(-1)]), .ok),
+                .set(.req, .trigger, .none(count: 1), .errno("EINVAL")), .counts([:]),
+            ]),
+        VFIORule(
+            "closing the device takes away what ERR and REQ have", .e1000e,
+            [
+                .set(.err, .trigger, .eventfds([0]), .ok), .set(.req, .trigger, .eventfds([1]), .ok),
+                .closeDevice, .device(.ok),
+                .set(.err, .trigger, .none(count: 1), .errno("EINVAL")),
+                .set(.req, .trigger, .none(count: 1), .errno("EINVAL")), .counts([:]),
+            ]),
     ]
 
     // MARK: What outlives what

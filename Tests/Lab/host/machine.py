@@ -10,6 +10,7 @@ from harness import cleanup, wait_until
 
 # The outer side's device table, vfiodlab/devices.py, by the same names.
 EDU = "0000:00:10.0"
+EDU2 = "0000:00:0c.0"
 E1000E = "0000:00:11.0"
 NVME = "0000:00:12.0"
 RNG = "0000:00:13.0"

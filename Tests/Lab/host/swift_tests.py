@@ -11,7 +11,13 @@ import sys
 import machine
 from harness import undo
 
-DEVICES = {"edu": machine.EDU, "e1000e": machine.E1000E, "nvme": machine.NVME, "xhci": machine.XHCI}
+DEVICES = {
+    "edu": machine.EDU,
+    "edu2": machine.EDU2,
+    "e1000e": machine.E1000E,
+    "nvme": machine.NVME,
+    "xhci": machine.XHCI,
+}
 
 
 def rebind(address, override):

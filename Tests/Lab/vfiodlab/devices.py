@@ -24,6 +24,8 @@ def _slot(number, device):
 
 DEVICES = (
     Device("edu", "0000:00:10.0", (_slot("10.0", "edu"),), "raises its own interrupt on demand: INTx and MSI"),
+    # On the same line of the host as edu and the sibling below: q35 gives slots 12 and 16 the same.
+    Device("edu2", "0000:00:0c.0", (_slot("c.0", "edu"),), "shares edu's interrupt line in host and guest"),
     Device(
         "e1000e",
         "0000:00:11.0",

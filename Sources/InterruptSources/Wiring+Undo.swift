@@ -1,0 +1,54 @@
+internal import LinuxSystem
+
+// The way back.
+extension Wiring {
+    /// Takes a step back as far as the kernel lets us. What it refuses is recorded as it then is.
+    mutating func undo(_ step: Step) {
+        switch step {
+        case .routed(let previous):
+            if (try? sink?.commit(previous)) != nil { note(previous) }
+        case .attached(let run):
+            for index in run.reversed() {
+                guard let notifier = wires[index].notifier else { continue }
+                if (try? sink?.detach(notifier, from: base + index)) != nil { wires[index].isAttached = false }
+            }
+        case .detached(let run):
+            for index in run.reversed() {
+                guard let notifier = wires[index].notifier else { continue }
+                if (try? sink?.attach(notifier, to: base + index, resample: resample)) != nil {
+                    wires[index].isAttached = true
+                }
+            }
+        case .connected(let first, let targets):
+            setTargets(first: first, targets)
+            let run = first..<first + targets.count
+            reconnect(run, descriptors(run))
+        case .turnedOn:
+            if (try? source.disable()) != nil { forgetTargets() }
+        case .turnedOff(let count, let targets):
+            setTargets(first: 0, targets)
+            guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
+            provided = count
+            if type == .legacy { try? source.setLineMasked(isLineMasked) }
+        case .unmaskNotifier(let wasSet):
+            if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
+        case .lineMasked(let was):
+            if (try? source.setLineMasked(was)) != nil { isLineMasked = was }
+        case .replaced(let first, let before):
+            for (index, wire) in zip(first..., before) {
+                wires[index].notifier = wire.notifier
+                wires[index].isHandedOut = wire.isHandedOut
+                wires[index].mayHaveCounted = wire.mayHaveCounted
+            }
+        case .joined(let index, let notifier):
+            drop(notifier, of: index)
+        case .parted(let index, let notifier):
+            let attached: Void? = try? sink?.attach(notifier, to: base + index, resample: resample)
+            wires[index].isAttached = attached != nil
+        case .swapped(let first, let old):
+            reconnect(first..<first + old.count, old)
+        case .resampleReplaced(let old):
+            resample = old
+        }
+    }
+}
