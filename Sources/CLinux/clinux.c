@@ -145,3 +145,27 @@ ssize_t clinux_receive(
     }
     return result;
 }
+
+ssize_t clinux_receive_netlink(
+    int fd, void *bytes, size_t count, struct clinux_netlink_sender *sender, int *messageFlags) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    struct sockaddr_nl address = {0};
+    struct iovec vector = {.iov_base = bytes, .iov_len = count};
+    struct msghdr message = {
+        .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &vector, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = sizeof(control)};
+    ssize_t result = recvmsg(fd, &message, MSG_DONTWAIT);
+    if (result < 0) return result;
+    *messageFlags = message.msg_flags;
+    *sender = (struct clinux_netlink_sender){.port = address.nl_pid, .groups = address.nl_groups, .process = -1};
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
+        struct ucred credentials;
+        memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
+        sender->process = credentials.pid;
+    }
+    return result;
+}

@@ -39,11 +39,11 @@ extension GroupState {
     /// most of a large table is never used.
     func checkKind(_ configuration: InterruptConfiguration, masked: Bool) throws(InterruptError) {
         let fits: Bool
-        switch (type, wiring.sink == nil) {
+        switch (type, wiring.hasSink) {
         case (.legacy, _): fits = configuration.message == nil
-        case (_, true): fits = true
-        case (.msi, false): fits = configuration.message != nil
-        case (.msix, false): fits = configuration.message != nil || masked
+        case (_, false): fits = true
+        case (.msi, true): fits = configuration.message != nil
+        case (.msix, true): fits = configuration.message != nil || masked
         }
         if !fits { throw .wrongConfigurationKind(type) }
     }

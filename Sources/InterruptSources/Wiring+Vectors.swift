@@ -84,7 +84,7 @@ extension Wiring {
     /// to signal (VFIO's loopback): its holder can make a writer block. So is a line's: the kernel knows whether the
     /// guest's Command register disables it.
     func raise(_ index: Int) throws(InterruptError) {
-        if sink != nil, type != .legacy, !wires[index].isHandedOut, let notifier = wires[index].notifier {
+        if hasSink, type != .legacy, !wires[index].isHandedOut, let notifier = wires[index].notifier {
             do { try notifier.signal() } catch { throw .kernel(error) }
         } else {
             try source.trigger(first: index, count: 1)
@@ -96,7 +96,7 @@ extension Wiring {
         let wire = wires[index]
         if wire.isPending || wire.holding?.isSignalled == true { return true }
         // A notifier counts for us while neither a guest nor another process takes what it counts.
-        return sink != nil && !wire.isAttached && wire.notifier?.isSignalled == true
+        return hasSink && !wire.isAttached && wire.notifier?.isSignalled == true
     }
 
     /// Turns what private eventfds counted into pending bits. The host must not signal them any more.

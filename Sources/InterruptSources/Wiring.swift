@@ -62,6 +62,8 @@ struct Wiring: Sendable {
     let source: any InterruptSource
     let type: InterruptType
     let sink: (any InterruptSink)?
+    /// Asked for each vector of a batch, where a look at `sink` itself would copy it.
+    let hasSink: Bool
     /// The first Interrupt Source Identifier.
     let base: Int
     var wires: [Wire]
@@ -79,6 +81,7 @@ struct Wiring: Sendable {
         self.source = source
         type = source.type
         self.sink = sink
+        hasSink = sink != nil
         self.base = base
         wires = Array(repeating: Wire(), count: count)
     }
@@ -87,7 +90,7 @@ struct Wiring: Sendable {
 
     /// Whether the host's descriptor is swapped while a vector is masked. Otherwise the irqfd is detached and the
     /// notifier counts: plain MSI has no mask in the device that would hold an event during the swap.
-    func swaps(_ index: Int) -> Bool { type == .msix || sink == nil || wires[index].isHandedOut }
+    func swaps(_ index: Int) -> Bool { type == .msix || !hasSink || wires[index].isHandedOut }
 
     /// What the host signals for a vector that starts masked. MSI provides for the whole block at once, so that
     /// something has to count; an MSI-X vector is left to the device, which holds what it raises.
@@ -147,6 +150,8 @@ struct Wiring: Sendable {
         guard let sink else { return }
         var changes: [RouteChange] = []
         var previous: [RouteChange] = []
+        changes.reserveCapacity(vectors.count)
+        previous.reserveCapacity(vectors.count)
         for index in vectors.indices {
             let wanted = route(index)
             if wires[index].route == wanted { continue }

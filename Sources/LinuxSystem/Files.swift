@@ -38,26 +38,39 @@ public func openFile(
 /// Reads a whole file of at most `limit` bytes; a longer one is an error (EFBIG), never a silent cut.
 public func readFile(_ path: String, limit: Int = 1 << 20) throws(KernelError) -> [UInt8] {
     let file = try openFile(path, .readOnly)
-    let raw = file.rawValue
     var contents: [UInt8] = []
     while true {
-        let old = contents.count
-        contents.append(contentsOf: repeatElement(0, count: 4096))
-        let count = try checked("read", on: path) {
-            // SAFETY: the kernel writes at most 4096 bytes at `old`, where 4096 were just appended.
-            unsafe contents.withUnsafeMutableBytes { buffer in
-                unsafe read(raw, UnsafeMutableRawBufferPointer(rebasing: buffer[old...]).baseAddress, 4096)
-            }
-        }
-        contents.removeLast(4096 - count)
-        if count == 0 { return contents }
+        let part = try readPart(of: file, path)
+        if part.isEmpty { return contents }
+        contents += part
         if contents.count > limit { throw KernelError("read", on: path, Errno(rawValue: EFBIG)) }
     }
 }
 
+/// The next bytes of a file, at most a page; none at its end.
+private func readPart(of file: borrowing OwnedDescriptor, _ path: String) throws(KernelError) -> [UInt8] {
+    let raw = file.rawValue
+    var result: Result<Int, KernelError> = .success(0)
+    // SAFETY: the kernel fills as many bytes as it says, from the start, and at most the buffer's size.
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+        do throws(KernelError) {
+            count = try checked("read", on: path) { unsafe read(raw, buffer.baseAddress, buffer.count) }
+        } catch {
+            result = .failure(error)
+        }
+    }
+    _ = try result.get()
+    return bytes
+}
+
 /// Reads a small text file and cuts trailing white space, as sysfs attributes end with a newline.
 public func readText(_ path: String, limit: Int = 1 << 20) throws(KernelError) -> String {
-    var bytes = try readFile(path, limit: limit)
+    textWithoutEnd(try readFile(path, limit: limit))
+}
+
+/// Bytes as text, without white space and NULs at the end.
+func textWithoutEnd(_ bytes: [UInt8]) -> String {
+    var bytes = bytes[...]
     while let last = bytes.last, last == 0x0a || last == 0x20 || last == 0 { bytes.removeLast() }
     return String(decoding: bytes, as: UTF8.self)
 }

@@ -13,6 +13,34 @@ public struct ConfigSpace: Hashable, Sendable {
         public static let msix = CapabilityID(rawValue: 0x11)
     }
 
+    /// A capability beyond the first 256 bytes (PCI Express 5.0 section 7.6.3).
+    public struct ExtendedCapability: Hashable, Sendable {
+        /// Its id.
+        public let id: UInt16
+        /// Its offset, 0x100 to 0xffc, a multiple of 4.
+        public let offset: Int
+        /// Device Serial Number.
+        public static let serialNumber: UInt16 = 0x0003
+    }
+
+    /// The bits of the command register that say what a function may do now (PCI 3.0 section 6.2.2).
+    public struct Command: Hashable, Sendable {
+        /// Whether it answers in I/O space.
+        public let answersIO: Bool
+        /// Whether it answers in memory space.
+        public let answersMemory: Bool
+        /// Whether it may do DMA and send message signalled interrupts.
+        public let isBusMaster: Bool
+        /// Whether it must not assert INTx.
+        public let disablesINTx: Bool
+
+        /// Creates a command.
+        public init(answersIO: Bool, answersMemory: Bool, isBusMaster: Bool, disablesINTx: Bool) {
+            (self.answersIO, self.answersMemory) = (answersIO, answersMemory)
+            (self.isBusMaster, self.disablesINTx) = (isBusMaster, disablesINTx)
+        }
+    }
+
     /// A capability and where it begins.
     public struct Capability: Hashable, Sendable {
         /// Its id.
@@ -82,6 +110,40 @@ public struct ConfigSpace: Hashable, Sendable {
     /// Whether it has an INTx pin: A to D are 1 to 4, anything else is none (PCI 3.0 section 6.2.4).
     public var hasInterruptPin: Bool {
         byte(at: 0x3d).map { (1...4).contains($0) } ?? false
+    }
+
+    /// The capabilities beyond the first 256 bytes, in the order of their list; none if those were not read. A list that
+    /// comes back to itself, or leaves its room, ends there.
+    public var extendedCapabilities: [ExtendedCapability] {
+        var found: [ExtendedCapability] = []
+        var seen: Set<Int> = []
+        var offset = 0x100
+        while offset >= 0x100, let header = long(at: offset), header != 0, header != .max, seen.insert(offset).inserted
+        {
+            found.append(ExtendedCapability(id: UInt16(truncatingIfNeeded: header), offset: offset))
+            offset = Int(header >> 20) & 0xffc
+        }
+        return found
+    }
+
+    /// What its Device Serial Number capability says (PCI Express 5.0 section 7.9.3); nil if it has none.
+    public var serialNumber: PCISerialNumber? {
+        guard let capability = extendedCapabilities.first(where: { $0.id == ExtendedCapability.serialNumber }),
+            let low = long(at: capability.offset + 4), let high = long(at: capability.offset + 8)
+        else { return nil }
+        return PCISerialNumber(rawValue: UInt64(high) << 32 | UInt64(low))
+    }
+
+    /// Whether the function answered: one that does not, reads as all ones. A virtual function has all ones for its ids
+    /// and no more (SR-IOV 1.1 section 3.4.1).
+    public var isAnswered: Bool { bytes.prefix(64).contains { $0 != 0xff } }
+
+    /// The command register; nil if the function did not answer.
+    public var command: Command? {
+        guard isAnswered, let word = word(at: 0x04) else { return nil }
+        return Command(
+            answersIO: word & 1 != 0, answersMemory: word & 2 != 0, isBusMaster: word & 4 != 0,
+            disablesINTx: word & 0x400 != 0)
     }
 
     private func first(_ id: CapabilityID) -> Capability? {

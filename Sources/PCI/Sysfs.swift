@@ -1,16 +1,20 @@
-internal import LinuxSystem
+public import LinuxSystem
 
 /// The PCI functions as sysfs shows them, now.
 ///
 /// Reading answers nil for what is not there or not understood: a function can go at any moment, and older kernels lack
-/// attributes. `driver_override` and `sriov_numvfs` are not read here: their readers wait for the device lock, which an
-/// unbind may hold for ever.
+/// attributes. What is read here waits for nobody, but for ``configSpace(of:)`` and ``link(of:)``, which wait for a
+/// reset to end. `driver_override` and `sriov_numvfs` are not read here: their readers wait for the device lock, which
+/// an unbind may hold for ever.
 public struct Sysfs: Sendable {
     /// Where sysfs is mounted.
     public let root: String
+    private let files: any FileReading
 
     /// Reads below `root`.
-    public init(root: String = "/sys") { self.root = root }
+    public init(root: String = "/sys", files: any FileReading = LiveFiles()) {
+        (self.root, self.files) = (root, files)
+    }
 
     /// The directory of a function.
     public func path(of address: PCIAddress) -> String { "\(root)/bus/pci/devices/\(address)" }
@@ -26,18 +30,18 @@ public struct Sysfs: Sendable {
 
     /// The functions that sysfs has a directory of, ascending.
     public func addresses() -> [PCIAddress] {
-        ((try? listDirectory("\(root)/bus/pci/devices")) ?? []).compactMap { PCIAddress($0) }.sorted()
+        list("\(root)/bus/pci/devices").compactMap { PCIAddress($0) }.sorted()
     }
 
     /// Whether there is such a function.
-    public func contains(_ address: PCIAddress) -> Bool { pathExists(path(of: address)) }
+    public func contains(_ address: PCIAddress) -> Bool { files.pathExists(path(of: address)) }
 
     /// Whether there is such a PCI driver.
-    public func containsDriver(_ name: String) -> Bool { pathExists(path(ofDriver: name)) }
+    public func containsDriver(_ name: String) -> Bool { files.pathExists(path(ofDriver: name)) }
 
     /// An attribute's content without its newline; nil if it cannot be read or is longer than a page.
     public func text(_ address: PCIAddress, _ attribute: String) -> String? {
-        try? readText(path(of: address, attribute), limit: 4096)
+        try? files.readText(path(of: address, attribute))
     }
 
     /// What the function is; nil if one of its ids cannot be read.
@@ -51,13 +55,32 @@ public struct Sysfs: Sendable {
             subsystemDeviceID: number(address, "subsystem_device") ?? 0)
     }
 
-    /// The driver it is bound to, nil if none.
+    /// The driver it is bound to, nil if none. A driver that is being asked shows here already.
     public func driver(of address: PCIAddress) -> String? { linkName(path(of: address, "driver")) }
 
     /// Its configuration space; empty if it cannot be read.
     public func configSpace(of address: PCIAddress) -> ConfigSpace {
-        let bytes = try? readFile(path(of: address, "config"), limit: 4096)
+        let bytes = try? files.readFile(path(of: address, "config"), limit: 4096)
         return ConfigSpace(bytes ?? [])
+    }
+
+    /// Whether it is a bridge to another bus.
+    public func isBridge(_ address: PCIAddress) -> Bool {
+        files.pathExists(path(of: address, "secondary_bus_number"))
+    }
+
+    /// The functions on the way to it, from the one on a root bus to itself; empty if it is not there.
+    public func route(to address: PCIAddress) -> [PCIAddress] {
+        let target = try? files.readSymbolicLink(path(of: address))
+        return target?.split(separator: "/").compactMap { PCIAddress(String($0)) } ?? []
+    }
+
+    /// The physical slots of this host.
+    public func slots() -> [PCISlot] {
+        list("\(root)/bus/pci/slots").compactMap { name in
+            let address = try? files.readText("\(root)/bus/pci/slots/\(name)/address")
+            return address.flatMap { PCISlot(name: name, address: $0) }
+        }
     }
 
     /// The number of its IOMMU group, nil without an IOMMU.
@@ -67,8 +90,18 @@ public struct Sysfs: Sendable {
 
     /// The members of an IOMMU group that are PCI functions, ascending.
     public func members(ofIOMMUGroup group: Int) -> [PCIAddress] {
-        let names = (try? listDirectory("\(root)/kernel/iommu_groups/\(group)/devices")) ?? []
-        return names.compactMap { PCIAddress($0) }.sorted()
+        list("\(root)/kernel/iommu_groups/\(group)/devices").compactMap { PCIAddress($0) }.sorted()
+    }
+
+    /// What no DMA mapping of an IOMMU group may use, ascending.
+    public func reservedRegions(ofIOMMUGroup group: Int) -> [IOMMUReservedRegion] {
+        let text = try? files.readText("\(root)/kernel/iommu_groups/\(group)/reserved_regions")
+        return text?.split(separator: "\n").compactMap { IOMMUReservedRegion($0) } ?? []
+    }
+
+    /// Its BARs and its expansion ROM.
+    public func regions(of address: PCIAddress) -> [PCIRegion] {
+        PCIRegion.regions(text(address, "resource") ?? "")
     }
 
     /// The reset methods that the kernel would use, in order (reset_method).
@@ -77,26 +110,47 @@ public struct Sysfs: Sendable {
     }
 
     /// The NUMA node, nil if the host does not say.
-    public func numaNode(of address: PCIAddress) -> Int? {
-        text(address, "numa_node").flatMap { Int($0) }.flatMap { $0 >= 0 ? $0 : nil }
+    public func numaNode(of address: PCIAddress) -> Int? { count(address, "numa_node") }
+
+    /// The link above it, nil for a function that is none of PCI Express.
+    public func link(of address: PCIAddress) -> PCILink? {
+        guard let speed = text(address, "current_link_speed"), let maximum = text(address, "max_link_speed") else {
+            return nil
+        }
+        // The kernel shows a width that it does not know as 255.
+        func lanes(_ attribute: String) -> Int { count(address, attribute).flatMap { $0 < 255 ? $0 : nil } ?? 0 }
+        return PCILink(
+            speed: speed, width: lanes("current_link_width"), maximumSpeed: maximum,
+            maximumWidth: lanes("max_link_width"))
     }
 
     /// How many virtual functions it could have; nil if it is no physical function.
-    public func totalVirtualFunctions(of address: PCIAddress) -> Int? {
-        text(address, "sriov_totalvfs").flatMap { Int($0) }.flatMap { $0 >= 0 ? $0 : nil }
-    }
+    public func totalVirtualFunctions(of address: PCIAddress) -> Int? { count(address, "sriov_totalvfs") }
 
     /// Its virtual functions, ascending. Counted by their links, which no lock guards.
     public func virtualFunctions(of address: PCIAddress) -> [PCIAddress] {
-        let names = (try? listDirectory(path(of: address))) ?? []
-        return names.filter { $0.hasPrefix("virtfn") }
+        list(path(of: address)).filter { $0.hasPrefix("virtfn") }
             .compactMap { linkName(path(of: address, $0)).flatMap { PCIAddress($0) } }.sorted()
     }
 
+    /// The physical function that it belongs to; nil if it is no virtual function.
+    public func physicalFunction(of address: PCIAddress) -> PCIAddress? {
+        linkName(path(of: address, "physfn")).flatMap { PCIAddress($0) }
+    }
+
+    private func list(_ path: String) -> [String] { (try? files.listDirectory(path)) ?? [] }
+
     /// The last component of a link's target.
     private func linkName(_ path: String) -> String? {
-        guard let target = try? readSymbolicLink(path), let name = target.split(separator: "/").last else { return nil }
+        guard let target = try? files.readSymbolicLink(path), let name = target.split(separator: "/").last else {
+            return nil
+        }
         return String(name)
+    }
+
+    /// A decimal number that is not negative.
+    private func count(_ address: PCIAddress, _ attribute: String) -> Int? {
+        text(address, attribute).flatMap { Int($0) }.flatMap { $0 >= 0 ? $0 : nil }
     }
 
     private func number<Number: FixedWidthInteger>(_ address: PCIAddress, _ attribute: String) -> Number? {

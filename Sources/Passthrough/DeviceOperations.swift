@@ -42,6 +42,8 @@ public enum DeviceState: String, Sendable {
     case busy
     /// Bound to VFIO by somebody else.
     case foreign
+    /// Removed from the host while vfiod had it bound or worked on it. It stays in the list until it comes back.
+    case gone
 }
 
 /// How many vectors a device has of each type.
@@ -100,78 +102,9 @@ public struct DeviceSummary: Hashable, Sendable {
     }
 }
 
-/// All there is to know about one device.
-public struct DeviceDetails: Sendable {
-    /// The list's line.
-    public var summary: DeviceSummary
-    /// The subsystem's vendor id.
-    public var subsystemVendorID: UInt16
-    /// The subsystem's device id.
-    public var subsystemDeviceID: UInt16
-    /// The revision id.
-    public var revision: UInt8
-    /// The NUMA node, nil if the host does not say.
-    public var numaNode: Int?
-    /// The content of driver_override, nil if empty.
-    public var driverOverride: String?
-    /// The reset methods that the kernel would use, in order.
-    public var resetMethods: [String]
-    /// power/control.
-    public var powerControl: String?
-    /// sriov_numvfs, nil if it has none.
-    public var virtualFunctions: Int?
-    /// sriov_totalvfs.
-    public var totalVirtualFunctions: Int?
-    /// The members of its IOMMU group with their drivers, itself included.
-    public var iommuGroupMembers: [IOMMUGroupMember]
-    /// What a bind would meet now.
-    public var bindPlan: Plan
-    /// What was recorded when vfiod bound it, by attribute; nil if vfiod did not.
-    public var recorded: [String: String]?
-    /// The operation that runs on it.
-    public var operation: OperationState?
-
-    /// Creates details.
-    public init(
-        summary: DeviceSummary, subsystemVendorID: UInt16, subsystemDeviceID: UInt16, revision: UInt8, numaNode: Int?,
-        driverOverride: String?, resetMethods: [String], powerControl: String?, virtualFunctions: Int?,
-        totalVirtualFunctions: Int?, iommuGroupMembers: [IOMMUGroupMember], bindPlan: Plan,
-        recorded: [String: String]?, operation: OperationState?
-    ) {
-        self.summary = summary
-        self.subsystemVendorID = subsystemVendorID
-        self.subsystemDeviceID = subsystemDeviceID
-        self.revision = revision
-        self.numaNode = numaNode
-        self.driverOverride = driverOverride
-        self.resetMethods = resetMethods
-        self.powerControl = powerControl
-        self.virtualFunctions = virtualFunctions
-        self.totalVirtualFunctions = totalVirtualFunctions
-        self.iommuGroupMembers = iommuGroupMembers
-        self.bindPlan = bindPlan
-        self.recorded = recorded
-        self.operation = operation
-    }
-}
-
-/// A function in an IOMMU group.
-public struct IOMMUGroupMember: Hashable, Sendable {
-    /// Where it sits.
-    public var address: PCIAddress
-    /// The driver it is bound to, nil if none.
-    public var driver: String?
-
-    /// Creates a member.
-    public init(address: PCIAddress, driver: String?) {
-        self.address = address
-        self.driver = driver
-    }
-}
-
 /// An operation that runs, and where it is.
 public struct OperationState: Hashable, Sendable {
-    /// bind, restore or selftest.
+    /// bind, restore, selftest or close.
     public var name: String
     /// The step it is at.
     public var step: String

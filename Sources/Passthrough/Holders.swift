@@ -2,9 +2,21 @@ internal import LinuxSystem
 internal import PCI
 
 /// A process that has a VFIO device open.
-struct Holder: Hashable, Sendable, CustomStringConvertible {
-    let processID: Int
-    let command: String
+public struct Holder: Hashable, Sendable, CustomStringConvertible {
+    /// The process.
+    public let processID: Int
+    /// What it runs (/proc/PID/comm).
+    public let command: String
+    /// The systemd unit that it belongs to, such as `libvirtd.service`; nil if it is in none.
+    public let unit: String?
+    /// Its descriptors that hold the device, ascending.
+    public let descriptors: [Int]
+
+    /// Creates a holder.
+    public init(processID: Int, command: String, unit: String?, descriptors: [Int]) {
+        (self.processID, self.command) = (processID, command)
+        (self.unit, self.descriptors) = (unit, descriptors)
+    }
 
     var blocker: Blocker {
         Blocker(
@@ -12,7 +24,10 @@ struct Holder: Hashable, Sendable, CustomStringConvertible {
             remedy: "End that process, or what it does with the device.")
     }
 
-    var description: String { "process \(processID) (\(command))" }
+    /// For example `process 77 (qemu-system-x86) of libvirtd.service`.
+    public var description: String {
+        "process \(processID) (\(command))" + (unit.map { " of \($0)" } ?? "")
+    }
 }
 
 /// Finds who has a device open, by the links in /proc/PID/fd.
@@ -35,16 +50,18 @@ struct HolderSearch: Sendable {
         let processes = ((try? listDirectory(root.proc(""))) ?? []).compactMap { Int($0) }.sorted()
         for process in processes {
             let links = links(of: process)
-            let deviceDescriptors = links.filter { $0.target.hasPrefix("anon_inode:[vfio-device]") }.map(\.descriptor)
-            let paths = deviceDescriptors.compactMap { devicePath(process, $0) }
-            if links.contains(where: { nodes.contains($0.target) })
-                || paths.contains(where: { root.functions(on: $0).last == address })
-            {
-                sure.append(holder(process))
-            } else if paths.count < deviceDescriptors.count,
+            let open = links.filter { nodes.contains($0.target) }.map(\.descriptor)
+            let devices = links.filter { $0.target.hasPrefix("anon_inode:[vfio-device]") }.map(\.descriptor)
+            let paths = devices.map { ($0, devicePath(process, $0)) }
+            let ours = paths.filter { $1.map { root.functions(on: $0).last == address } ?? false }.map(\.0)
+            let nameless = paths.filter { $1 == nil }.map(\.0)
+            if !open.isEmpty || !ours.isEmpty {
+                // Beside the open IOMMU group, a device without a name is most likely this one.
+                sure.append(holder(process, open + ours + (open.isEmpty ? [] : nameless)))
+            } else if !nameless.isEmpty,
                 !links.contains(where: { $0.target.hasPrefix("/dev/vfio/") && $0.target != "/dev/vfio/vfio" })
             {
-                possible.append(holder(process))
+                possible.append(holder(process, nameless))
             }
         }
         return sure.isEmpty && !onlySure ? possible : sure
@@ -64,7 +81,17 @@ struct HolderSearch: Sendable {
         return text?.split(separator: "\n").first { $0.hasPrefix(key) }.map { String($0.dropFirst(key.count)) }
     }
 
-    private func holder(_ process: Int) -> Holder {
-        Holder(processID: process, command: (try? readText(root.proc("\(process)/comm"), limit: 4096)) ?? "?")
+    private func holder(_ process: Int, _ descriptors: [String]) -> Holder {
+        Holder(
+            processID: process, command: (try? readText(root.proc("\(process)/comm"), limit: 4096)) ?? "?",
+            unit: unit(of: process), descriptors: descriptors.compactMap { Int($0) }.sorted())
+    }
+
+    /// The innermost unit on the process' path in the cgroup tree, whose line begins with `0::` (cgroups(7)).
+    private func unit(of process: Int) -> String? {
+        let text = (try? readText(root.proc("\(process)/cgroup"), limit: 1 << 16)) ?? ""
+        let path = text.split(separator: "\n").first { $0.hasPrefix("0::") }
+        let unit = path?.split(separator: "/").last { $0.hasSuffix(".service") || $0.hasSuffix(".scope") }
+        return unit.map(String.init)
     }
 }

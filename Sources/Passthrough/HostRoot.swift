@@ -1,16 +1,19 @@
-internal import LinuxSystem
+public import LinuxSystem
 public import PCI
 
 /// Where the host's files are: the host we run on, or a tree that looks like one.
 public struct HostRoot: Sendable {
     /// What stands before `/sys`, `/proc` and `/dev`; empty for the host we run on.
     public let path: String
+    private let files: any FileReading
 
-    /// Uses the files below `path`.
-    public init(path: String = "") { self.path = path }
+    /// Uses the files below `path`, those of sysfs through `files`.
+    public init(path: String = "", files: any FileReading = LiveFiles()) {
+        (self.path, self.files) = (path, files)
+    }
 
     /// The PCI functions.
-    public var sysfs: Sysfs { Sysfs(root: path + "/sys") }
+    public var sysfs: Sysfs { Sysfs(root: path + "/sys", files: files) }
 
     /// A file of procfs.
     func proc(_ name: String) -> String { "\(path)/proc/\(name)" }

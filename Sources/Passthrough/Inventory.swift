@@ -1,143 +1,161 @@
-internal import InterruptSources
-internal import LinuxSystem
-internal import Logging
 internal import PCI
 
-/// What the host's devices are and do, read now. Blocks, so it is called on a lane.
+/// The PCI functions of this host as they were last read, and how they hang together. Memory only: it opens no file.
 struct Inventory: Sendable {
-    /// What vfiod itself knows of a device.
-    struct Knowledge: Sendable {
-        var record: DeviceRecord?
-        var operation: OperationState?
+    /// A function.
+    struct Device: Sendable {
+        var attributes: DeviceAttributes
+        /// The driver that has taken it.
+        var driver: String?
+        /// From its configuration space; nil as long as that has not answered.
+        var configuration: DeviceConfiguration?
+        /// The reading that brought it.
+        let arrival: UInt64
+        /// Removed from the host while vfiod had it; what is here is what it was.
+        var isGone = false
+
+        var address: PCIAddress { attributes.function.address }
     }
 
-    let root: HostRoot
-    let planner: Planner
-    let liveGroups: LiveGroups
-    let logger: Logger
+    private(set) var devices: [PCIAddress: Device] = [:]
+    var slots: [PCISlot] = []
+    private var iommuGroups: [Int: Set<PCIAddress>] = [:]
+    private var virtualFunctions: [PCIAddress: Set<PCIAddress>] = [:]
+    /// The last reading of each address, of those that are gone too: an older one may still be on its way.
+    private var lastReadings: [PCIAddress: UInt64] = [:]
 
-    private var sysfs: Sysfs { root.sysfs }
+    subscript(address: PCIAddress) -> Device? { devices[address] }
 
-    func list(_ knowledge: [PCIAddress: Knowledge]) -> [DeviceSummary] {
-        let functions = addresses().compactMap { sysfs.function($0) }
-        let names = names(functions)
-        return zip(functions, names).map { summary($0, $1, knowledge[$0.address] ?? Knowledge()) }
-    }
+    /// All addresses, ascending.
+    var addresses: [PCIAddress] { devices.keys.sorted() }
 
-    func details(
-        _ address: PCIAddress, _ knowledge: Knowledge, driverOverride: String?
-    ) throws(PassthroughError) -> DeviceDetails {
-        let function = try function(address)
-        let names = names([function])
-        let group = sysfs.iommuGroup(of: address)
-        let members = group.map { sysfs.members(ofIOMMUGroup: $0) } ?? []
-        let total = sysfs.totalVirtualFunctions(of: address)
-        return DeviceDetails(
-            summary: summary(function, names.first ?? PCINames(numbersOf: function), knowledge),
-            subsystemVendorID: function.subsystemVendorID, subsystemDeviceID: function.subsystemDeviceID,
-            revision: function.revision, numaNode: sysfs.numaNode(of: address), driverOverride: driverOverride,
-            resetMethods: sysfs.resetMethods(of: address), powerControl: sysfs.text(address, "power/control"),
-            virtualFunctions: total == nil ? nil : sysfs.virtualFunctions(of: address).count,
-            totalVirtualFunctions: total,
-            iommuGroupMembers: members.map { IOMMUGroupMember(address: $0, driver: sysfs.driver(of: $0)) },
-            bindPlan: try planner.bindPlan(address, isOurs: knowledge.record?.phase == .bound),
-            recorded: knowledge.record?.before.attributes, operation: knowledge.operation)
-    }
+    /// How many IOMMU groups there are.
+    var iommuGroupCount: Int { iommuGroups.count }
 
-    func interrupts(_ address: PCIAddress) throws(PassthroughError) -> [InterruptGroupState] {
-        _ = try function(address)
-        let table = InterruptTable((try? readText(root.proc("interrupts"), limit: 1 << 26)) ?? "")
-        let rows = table.rows.filter { $0.address == address }
-        let counts = counts(address)
-        return InterruptType.allCases.map { type in
-            let count = counts[type]
-            let connected = rows.filter { $0.type == type }
-            var byIndex = Dictionary(connected.map { ($0.index, $0) }, uniquingKeysWith: { first, _ in first })
-            if var vectors = liveGroups.vectors(address, type) {
-                for position in vectors.indices {
-                    let row = byIndex.removeValue(forKey: vectors[position].index)
-                    vectors[position].hostInterrupt = row?.interrupt
-                    vectors[position].hostCount = row?.count
-                }
-                return InterruptGroupState(type: type, count: count, state: "live", vectors: vectors)
-            }
-            if connected.isEmpty {
-                return InterruptGroupState(
-                    type: type, count: count, state: count == 0 ? "absent" : "configured", vectors: [])
-            }
-            // Somebody else's group: masks and pending bits are known to its owner only.
-            let vectors = (0..<max(count, (byIndex.keys.max() ?? 0) + 1)).map { index in
-                InterruptVectorState(
-                    index: index, wired: byIndex[index] != nil, masked: false, pending: false,
-                    hostInterrupt: byIndex[index]?.interrupt, hostCount: byIndex[index]?.count)
-            }
-            return InterruptGroupState(type: type, count: count, state: "live", vectors: vectors)
+    /// The functions of an IOMMU group, ascending.
+    func members(ofIOMMUGroup group: Int) -> [PCIAddress] { (iommuGroups[group] ?? []).sorted() }
+
+    /// The virtual functions of a physical function, ascending.
+    func virtualFunctions(of address: PCIAddress) -> [PCIAddress] { (virtualFunctions[address] ?? []).sorted() }
+
+    /// The physical slot that a function is in, itself or by what it is behind.
+    func slot(of device: Device) -> String? {
+        var route = device.attributes.route
+        // A virtual function may be on a bus of its own, which no slot names.
+        if let physical = device.attributes.physicalFunction { route = devices[physical]?.attributes.route ?? route }
+        for address in route.reversed() {
+            if let slot = slots.first(where: { $0.holds(address) }) { return slot.name }
         }
+        return nil
     }
 
-    private func function(_ address: PCIAddress) throws(PassthroughError) -> PCIFunction {
-        guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
-        return function
-    }
-
-    private func addresses() -> [PCIAddress] {
-        do throws(PCILibraryError) {
-            return try PCILibrary(sysfs: sysfs.root).addresses()
-        } catch {
-            // It gives up on the whole bus for one entry that is no address.
-            logger.warning("libpci cannot scan the bus: \(error)")
-            return sysfs.addresses()
+    /// Enters a reading, unless a later one is in already. `driverIsBound`: whether the driver that was read has taken
+    /// the function for sure. The `driver` link stands while a driver is asked, and goes without an event if that one
+    /// refuses; if it accepts, a bind event follows. So a new driver counts from then on.
+    ///
+    /// `isOurs`: whether vfiod has the function bound or works on it; it is then kept as gone if it is not there.
+    mutating func enter(_ reading: DeviceReading, driverIsBound: Bool, isOurs: Bool) -> [InventoryChange] {
+        let address = reading.address
+        guard reading.number > lastReadings[address] ?? 0 else { return [] }
+        guard let attributes = reading.attributes else {
+            return remove(address, isOurs: isOurs, number: reading.number)
         }
+        lastReadings[address] = reading.number
+        let known = devices[address].flatMap { $0.isGone ? nil : $0 }
+        let isSame = known.map { $0.attributes.function == attributes.function } ?? false
+        var device = Device(attributes: attributes, arrival: reading.number)
+        if isSame, let known { device = known }
+        device.attributes = attributes
+        device.driver = driverIsBound || attributes.driver == known?.driver ? attributes.driver : nil
+        devices[address] = device
+        join(attributes, insteadOf: known?.attributes)
+        return changes(from: known, to: device)
     }
 
-    private func names(_ functions: [PCIFunction]) -> [PCINames] {
-        do throws(PCILibraryError) {
-            return try PCILibrary.names(of: functions)
-        } catch {
-            logger.warning("pci.ids cannot be used: \(error)")
-            return functions.map { PCINames(numbersOf: $0) }
-        }
-    }
-
-    private func summary(_ function: PCIFunction, _ names: PCINames, _ knowledge: Knowledge) -> DeviceSummary {
-        let address = function.address
-        let driver = sysfs.driver(of: address)
-        let state: DeviceState
-        if knowledge.operation != nil {
-            state = .busy
-        } else if let driver, HostDrivers.isVFIO(driver) {
-            state = knowledge.record != nil ? .bound : .foreign
+    /// Enters a removal that an event told of. `number`: of the reading that saw it, where there is one.
+    mutating func remove(_ address: PCIAddress, isOurs: Bool, number: UInt64? = nil) -> [InventoryChange] {
+        if let number { lastReadings[address] = number }
+        guard let device = devices[address], !device.isGone else { return [] }
+        leave(device.attributes)
+        if isOurs {
+            devices[address]?.isGone = true
+            devices[address]?.driver = nil
         } else {
-            state = .available
+            devices[address] = nil
         }
-        return DeviceSummary(
-            address: address, name: names.device, className: names.kind, vendorID: function.vendorID,
-            deviceID: function.deviceID, classCode: function.classCode, driver: driver,
-            iommuGroup: sysfs.iommuGroup(of: address), interrupts: counts(address), state: state)
+        return [.removed(address)] + virtualFunctionChange(device.attributes)
     }
 
-    private func counts(_ address: PCIAddress) -> InterruptCounts {
-        let config = sysfs.configSpace(of: address)
-        return InterruptCounts(
-            legacy: config.hasInterruptPin ? 1 : 0, msi: config.msiVectors, msix: config.msixVectors)
+    /// Enters what a function's configuration space says, unless another function is in its place by now.
+    mutating func enter(_ configuration: DeviceConfiguration, of address: PCIAddress, arrival: UInt64) {
+        guard devices[address]?.arrival == arrival else { return }
+        devices[address]?.configuration = configuration
+    }
+
+    private mutating func join(_ attributes: DeviceAttributes, insteadOf old: DeviceAttributes?) {
+        if let old { leave(old) }
+        let address = attributes.function.address
+        if let group = attributes.iommuGroup { iommuGroups[group, default: []].insert(address) }
+        if let physical = attributes.physicalFunction { virtualFunctions[physical, default: []].insert(address) }
+    }
+
+    private mutating func leave(_ attributes: DeviceAttributes) {
+        let address = attributes.function.address
+        if let group = attributes.iommuGroup {
+            iommuGroups[group]?.remove(address)
+            if iommuGroups[group]?.isEmpty ?? false { iommuGroups[group] = nil }
+        }
+        if let physical = attributes.physicalFunction {
+            virtualFunctions[physical]?.remove(address)
+            if virtualFunctions[physical]?.isEmpty ?? false { virtualFunctions[physical] = nil }
+        }
+    }
+
+    private func changes(from old: Device?, to new: Device) -> [InventoryChange] {
+        let address = new.address
+        guard let old else {
+            return [.added(address, name: new.attributes.names.device)] + virtualFunctionChange(new.attributes)
+        }
+        var found: [InventoryChange] = []
+        if old.attributes.function != new.attributes.function {
+            found.append(.replaced(address, name: new.attributes.names.device))
+        }
+        if old.driver != new.driver { found.append(.driver(address, from: old.driver, to: new.driver)) }
+        if old.attributes.iommuGroup != new.attributes.iommuGroup {
+            found.append(.iommuGroup(address, new.attributes.iommuGroup))
+        }
+        if old.attributes.physicalFunction != new.attributes.physicalFunction {
+            found += virtualFunctionChange(new.attributes)
+        }
+        return found
+    }
+
+    private func virtualFunctionChange(_ attributes: DeviceAttributes) -> [InventoryChange] {
+        guard let physical = attributes.physicalFunction else { return [] }
+        return [.virtualFunctions(physical, count: virtualFunctions[physical]?.count ?? 0)]
     }
 }
 
-extension InterruptCounts {
-    subscript(_ type: InterruptType) -> Int {
-        switch type {
-        case .legacy: legacy
-        case .msi: msi
-        case .msix: msix
-        }
-    }
-}
+/// What became different in the inventory.
+enum InventoryChange: Hashable, Sendable, CustomStringConvertible {
+    case added(PCIAddress, name: String)
+    case removed(PCIAddress)
+    /// Another function is at its address, without an event that told.
+    case replaced(PCIAddress, name: String)
+    case driver(PCIAddress, from: String?, to: String?)
+    case iommuGroup(PCIAddress, Int?)
+    case virtualFunctions(PCIAddress, count: Int)
 
-extension PCINames {
-    /// For a host without pci.ids.
-    init(numbersOf function: PCIFunction) {
-        self.init(
-            device: "Vendor \(hex(UInt32(function.vendorID), 4)) Device \(hex(UInt32(function.deviceID), 4))",
-            kind: "Class \(hex(function.classCode >> 8, 4))")
+    var description: String {
+        switch self {
+        case .added(let address, let name): "\(address) has come: \(name)"
+        case .removed(let address): "\(address) is gone"
+        case .replaced(let address, let name): "\(address) is another device now: \(name)"
+        case .driver(let address, let old, let new):
+            "\(address) went from \(old ?? "no driver") to \(new ?? "no driver")"
+        case .iommuGroup(let address, let group):
+            "\(address) is in " + (group.map { "IOMMU group \($0)" } ?? "no IOMMU group")
+        case .virtualFunctions(let address, let count): "\(address) has \(count) virtual functions"
+        }
     }
 }

@@ -4,6 +4,9 @@ internal import PCI
 
 // How an operation runs: on the device's lane, watched, and waited for as long as the deadline allows.
 extension PassthroughHost {
+    /// The name of the operation that closes the record of a device that is gone.
+    static let closing = "close"
+
     /// What an operation does, on the device's lane. Returns the record that remains.
     typealias Work = @Sendable (RunningOperation) -> (record: DeviceRecord?, error: PassthroughError?)
 
@@ -14,25 +17,49 @@ extension PassthroughHost {
         _ work: @escaping Work
     ) throws(PassthroughError) -> Running {
         try mustBeIdle(address)
-        let lane = try lane(of: address)
+        let lane = try lane(for: address)
         let operation = RunningOperation(name, step: "plan", progress: progress)
         let run = Running(operation: operation, end: Eventual())
         running[address] = run
+        // The lane lives as long as the operation.
         Task {
-            var result = await lane.run { work(operation) }
+            var result = await attempt(work, operation, address, on: lane)
             while insisting, let error = result.error, sysfs.contains(address) {
                 logger.warning("\(name) of \(address) failed and is tried again: \(error)")
                 operation.note("\(error); it is tried again")
                 try? await clock.sleep(for: configuration.retryInterval)
-                result = await lane.run { work(operation) }
+                result = await attempt(work, operation, address, on: lane)
             }
-            end(run, of: address, record: result.record, error: result.error)
+            end(run, of: address, record: result.record, error: result.error, reading: result.reading)
         }
         return run
     }
 
+    /// The lane of an operation, named after its device.
+    private func lane(for address: PCIAddress) throws(PassthroughError) -> BlockingLane {
+        do throws(KernelError) {
+            return try BlockingLane(name: address.description)
+        } catch {
+            throw .kernel(address, step: "start", error, hint: "vfiod is at its limit of threads or descriptors.")
+        }
+    }
+
+    /// Does the work, and looks at what it made of the device.
+    private nonisolated func attempt(
+        _ work: @escaping Work, _ operation: RunningOperation, _ address: PCIAddress, on lane: BlockingLane
+    ) async -> (record: DeviceRecord?, error: PassthroughError?, reading: DeviceReading) {
+        let reader = reader
+        return await lane.run {
+            let result = work(operation)
+            return (result.record, result.error, reader.read(address))
+        }
+    }
+
     /// Enters the outcome before anybody who waits for it can see it.
-    private func end(_ run: Running, of address: PCIAddress, record: DeviceRecord?, error: PassthroughError?) {
+    private func end(
+        _ run: Running, of address: PCIAddress, record: DeviceRecord?, error: PassthroughError?, reading: DeviceReading
+    ) {
+        enter(reading, driverIsBound: true)
         records[address] = record
         running[address] = nil
         let name = run.operation.name
@@ -41,6 +68,8 @@ extension PassthroughHost {
         } else {
             logger.info("\(name) of \(address) is done")
         }
+        // What could not be closed is left to the next start.
+        if name != PassthroughHost.closing { closeIfGone(address) }
         run.end.resolve(error)
     }
 

@@ -4,8 +4,9 @@ public import PCI
 
 /// The devices of this host, and all that vfiod does to them.
 ///
-/// Nothing here blocks the caller: the host's files are read on one lane, and each device that is worked on has a lane
-/// of its own, so that one which hangs holds up no other. A device has one operation at a time.
+/// Nothing here blocks the caller. The devices are known from memory, which the kernel's uevents keep current; the
+/// host's files are read on lanes, and what can wait for a device on a lane of that device, so that one which hangs
+/// holds up no other. A device has one operation at a time.
 public actor PassthroughHost {
     /// Where the host's files and ours are, and how long is long.
     public struct Configuration: Sendable {
@@ -17,6 +18,8 @@ public actor PassthroughHost {
         public var stepDeadline: Duration
         /// How often a step that does not end is looked at, to say who holds it up.
         public var watchInterval: Duration
+        /// How long a call waits for what a device itself has to answer, before it does without.
+        public var readDeadline: Duration
         /// How long after a failure recovery tries again.
         public var retryInterval: Duration
         /// The self-test guest's executable, an absolute path.
@@ -28,7 +31,7 @@ public actor PassthroughHost {
         public init(
             root: HostRoot = HostRoot(), stateDirectory: String = "/var/lib/vfiod",
             stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
-            retryInterval: Duration = .seconds(5),
+            readDeadline: Duration = .seconds(1), retryInterval: Duration = .seconds(5),
             selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
             selfTestLimits: SelfTestLimits = SelfTestLimits()
         ) {
@@ -36,6 +39,7 @@ public actor PassthroughHost {
             self.stateDirectory = stateDirectory
             self.stepDeadline = stepDeadline
             self.watchInterval = watchInterval
+            self.readDeadline = readDeadline
             self.retryInterval = retryInterval
             self.selfTestGuest = selfTestGuest
             self.selfTestLimits = selfTestLimits
@@ -53,7 +57,9 @@ public actor PassthroughHost {
     public nonisolated let liveGroups = LiveGroups()
 
     nonisolated let configuration: Configuration
-    nonisolated let inventory: Inventory
+    nonisolated let planner: Planner
+    nonisolated let reader: InventoryReader
+    nonisolated let monitor: UeventMonitor
     nonisolated let logger: Logger
     nonisolated let writer: any SysfsWriting
     nonisolated let kernel: any Kernel
@@ -61,18 +67,30 @@ public actor PassthroughHost {
     nonisolated let loop: EventLoop
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
-    /// For what is read and never waits for a device.
+    /// For what is read of the host's processes, mounts and the like, and never waits for a device.
     nonisolated let readingLane: BlockingLane
+    /// For what is read of devices and never waits for them.
+    nonisolated let inventoryLane: BlockingLane
 
     var records: [PCIAddress: DeviceRecord] = [:]
     var running: [PCIAddress: Running] = [:]
-    private var lanes: [PCIAddress: BlockingLane] = [:]
+    var inventory = Inventory()
+    /// The first reading of all devices.
+    var firstScan: Task<Void, Never>?
+    /// Whether the kernel's events are being entered.
+    var isEnteringNews = false
+    /// What waits for devices, at most one reading each.
+    var liveReadings: [PCIAddress: LiveReading] = [:]
+    /// The devices whose reading did not come in time, and has not come yet.
+    var overdue: Set<PCIAddress> = []
 
-    /// Opens the intent log. Call ``recover()`` before anything else. What devices that are open tell of is taken on
-    /// `loop`. `interfaceAddresses` tells the addresses of the host's network interfaces. Throws what the state directory or the limit of threads refuses.
+    /// Opens the intent log, and follows `uevents` from now on. Call ``recover()`` and then ``takeInventory()`` before
+    /// anything else. What devices that are open tell of is taken on `loop`. `interfaceAddresses` tells the addresses of
+    /// the host's network interfaces. Throws what the state directory or the limit of threads refuses.
     public init(
-        _ configuration: Configuration = Configuration(), on loop: EventLoop, writer: any SysfsWriting = SysfsWriter(),
-        kernel: any Kernel = LiveKernel(), clock: any Clock<Duration> = ContinuousClock(),
+        _ configuration: Configuration = Configuration(), on loop: EventLoop, uevents: any UeventSource,
+        writer: any SysfsWriting = SysfsWriter(), kernel: any Kernel = LiveKernel(),
+        clock: any Clock<Duration> = ContinuousClock(),
         interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
             () throws(KernelError) in try InterfaceAddress.all()
         },
@@ -85,31 +103,14 @@ public actor PassthroughHost {
         self.loop = loop
         self.logger = logger
         log = try IntentLog(directory: configuration.stateDirectory)
-        readingLane = try BlockingLane(name: "inventory")
-        inventory = Inventory(
-            root: configuration.root,
-            planner: Planner(root: configuration.root, interfaceAddresses: interfaceAddresses),
-            liveGroups: liveGroups, logger: logger)
+        readingLane = try BlockingLane(name: "host")
+        inventoryLane = try BlockingLane(name: "inventory")
+        planner = Planner(root: configuration.root, interfaceAddresses: interfaceAddresses)
+        reader = InventoryReader(configuration.root.sysfs, logger: logger)
+        monitor = try UeventMonitor(uevents, logger: logger)
     }
 
     nonisolated var sysfs: Sysfs { configuration.root.sysfs }
-
-    /// The lane of a device, made on first use.
-    func lane(of address: PCIAddress) throws(PassthroughError) -> BlockingLane {
-        if let lane = lanes[address] { return lane }
-        do throws(KernelError) {
-            let lane = try BlockingLane(name: address.description)
-            lanes[address] = lane
-            return lane
-        } catch {
-            throw .kernel(address, step: "start", error, hint: "vfiod is at its limit of threads or descriptors.")
-        }
-    }
-
-    /// What is known of a device beside the host's files.
-    func knowledge(of address: PCIAddress) -> Inventory.Knowledge {
-        Inventory.Knowledge(record: records[address], operation: running[address]?.operation.snapshot)
-    }
 
     /// Throws what a device that is worked on is busy with.
     func mustBeIdle(_ address: PCIAddress) throws(PassthroughError) {

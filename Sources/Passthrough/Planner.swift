@@ -22,16 +22,19 @@ struct Planner: Sendable {
         }
         steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
         steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: Planner.driver))
-        var blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
+        let blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
+        return Plan(steps: steps, blockers: blockers + (try hostUses(address)))
+    }
+
+    /// What the host itself uses the device for.
+    func hostUses(_ address: PCIAddress) throws(PassthroughError) -> [Blocker] {
         do throws(KernelError) {
-            let use = HostUse(root: root, interfaceAddresses: try interfaceAddresses())
-            blockers += try use.blockers(of: address)
+            return try HostUse(root: root, interfaceAddresses: try interfaceAddresses()).blockers(of: address)
         } catch {
             throw .kernel(
                 address, step: "plan", error,
                 hint: "Without this, vfiod cannot tell whether the host itself uses the device.")
         }
-        return Plan(steps: steps, blockers: blockers)
     }
 
     /// What gives the device back as `record` says. Who holds it does not keep it from beginning, but from ending.
@@ -56,14 +59,12 @@ struct Planner: Sendable {
 
     private func deviceBlockers(_ address: PCIAddress, driver: String?) -> [Blocker] {
         var found: [Blocker] = []
-        let config = sysfs.configSpace(of: address)
         let isBridgeClass = sysfs.function(address).map { $0.classCode >> 16 == 0x06 } ?? false
-        let type = config.headerType ?? 0
-        if type != 0 || isBridgeClass {
+        if isBridgeClass || sysfs.isBridge(address) {
             found.append(
                 Blocker(
                     code: .bridge, message: "\(address) is a bridge: other devices or the host itself depend on it.",
-                    evidence: "header type \(type), class \(sysfs.text(address, "class") ?? "unknown")",
+                    evidence: sysfs.path(of: address, "class") + ": \(sysfs.text(address, "class") ?? "unknown")",
                     remedy: "Choose a device behind it."))
         }
         if let driver, HostDrivers.isVFIO(driver) {

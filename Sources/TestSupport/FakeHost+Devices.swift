@@ -1,3 +1,4 @@
+internal import LinuxSystem
 public import PCI
 
 extension FakeHost {
@@ -23,6 +24,27 @@ extension FakeHost {
                 to: "../../../../devices/pci0000:00/\(address)")
         }
         if let driver { link("\(directory)/driver", to: "../../../bus/pci/drivers/\(driver)") }
+        sendUevent("add", address)
+        if driver != nil { sendUevent("bind", address) }
+    }
+
+    /// Removes a function with all its attributes.
+    public func removeFunction(_ address: PCIAddress) {
+        if let link = try? readSymbolicLink(tree.path("\(FakeHost.device(address))/iommu_group")),
+            let group = link.split(separator: "/").last
+        {
+            remove("/sys/kernel/iommu_groups/\(group)/devices/\(address)")
+        }
+        remove("/sys/bus/pci/devices/\(address)")
+        tree.removeAll(FakeHost.device(address))
+        sendUevent("remove", address)
+    }
+
+    /// Makes a function a virtual function of another, as the kernel does after it has added it.
+    public func makeVirtual(_ address: PCIAddress, of physical: PCIAddress, number: Int) {
+        link("\(FakeHost.device(physical))/virtfn\(number)", to: "../\(address)")
+        link("\(FakeHost.device(address))/physfn", to: "../\(physical)")
+        sendUevent("change", address)
     }
 
     /// Writes an attribute of a function, whatever the kernel would say.

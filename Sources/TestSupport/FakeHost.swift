@@ -28,6 +28,8 @@ public final class FakeHost: SysfsWriting {
 
     /// The path before `/sys` and `/proc`.
     public let root: String
+    /// What its kernel says about its devices: drivers that come and go, and functions.
+    public let uevents = FakeUevents()
     let tree: FileTree
     private let directory: TemporaryDirectory
     private let state = Lock(State())
@@ -188,6 +190,7 @@ public final class FakeHost: SysfsWriting {
         }
         tree.remove("\(FakeHost.device(address))/driver")
         tree.write("0\n", to: "\(FakeHost.device(address))/enable")
+        sendUevent("unbind", address)
     }
 
     private func probe(_ value: String, _ path: String) throws(KernelError) {
@@ -225,6 +228,12 @@ public final class FakeHost: SysfsWriting {
         tree.write(driver == "vfio-pci" ? "0\n" : "1\n", to: "\(FakeHost.device(address))/enable")
         // Drivers set their own power policy when they come.
         tree.write("auto\n", to: "\(FakeHost.device(address))/power/control")
+        sendUevent("bind", address)
+    }
+
+    /// What the kernel says when something has happened to a function.
+    public func sendUevent(_ action: String, _ address: PCIAddress) {
+        uevents.send(action, "/devices/pci0000:00/\(address)", ["PCI_SLOT_NAME=\(address)"])
     }
 
     private func override(of address: PCIAddress) -> String? {

@@ -1,5 +1,6 @@
 internal import Glibc
 internal import LinuxSystem
+internal import SystemPackage
 
 /// Makes and copies small trees of files, directories and links, below one root.
 struct FileTree: Sendable {
@@ -13,16 +14,26 @@ struct FileTree: Sendable {
     }
 
     func write(_ content: [UInt8], to name: String) {
-        makeDirectories(FileTree.parent(of: name))
         orStop("write \(name)") { () throws(KernelError) in
-            let file = try openFile(path(name), [.writeOnly, .create, .truncate], permissions: 0o644)
+            let file = try open(name)
             if !content.isEmpty { try writeOnce(content, to: file, path: name) }
+        }
+    }
+
+    private func open(_ name: String) throws(KernelError) -> OwnedDescriptor {
+        let mode: OpenMode = [.writeOnly, .create, .truncate]
+        do throws(KernelError) {
+            return try openFile(path(name), mode, permissions: 0o644)
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
+            makeDirectories(FileTree.parent(of: name))
+            return try openFile(path(name), mode, permissions: 0o644)
         }
     }
 
     /// Makes a symbolic link, in place of an older one.
     func link(_ name: String, to target: String) {
-        makeDirectories(FileTree.parent(of: name))
+        if !pathExists(path(FileTree.parent(of: name))) { makeDirectories(FileTree.parent(of: name)) }
         remove(name)
         // SAFETY: both are NUL-terminated copies, alive for the call.
         guard unsafe symlink(target, path(name)) == 0 else { fatalError("cannot link \(name)") }
@@ -32,6 +43,14 @@ struct FileTree: Sendable {
     func remove(_ name: String) {
         // SAFETY: the path is a NUL-terminated copy, alive for the call.
         _ = unsafe Glibc.remove(path(name))
+    }
+
+    /// Removes a directory with all that is in it. Links are removed, not followed.
+    func removeAll(_ name: String) {
+        if (try? readSymbolicLink(path(name))) == nil {
+            for entry in (try? listDirectory(path(name))) ?? [] { removeAll("\(name)/\(entry)") }
+        }
+        remove(name)
     }
 
     func makeDirectories(_ name: String) {
@@ -66,6 +85,6 @@ struct FileTree: Sendable {
     }
 
     private static func parent(of name: String) -> String {
-        name.lastIndex(of: "/").map { String(name[..<$0]) } ?? ""
+        name.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(name[..<$0]) } ?? ""
     }
 }

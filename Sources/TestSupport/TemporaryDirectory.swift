@@ -24,10 +24,9 @@ public final class TemporaryDirectory: Sendable {
 
     private static func remove(_ path: String) {
         // A link is removed, never followed: it may lead out of the directory.
-        if (try? readSymbolicLink(path)) == nil {
-            for name in (try? listDirectory(path)) ?? [] { remove("\(path)/\(name)") }
-        }
-        // SAFETY: the path is a NUL-terminated copy, alive for the call.
+        // SAFETY: the path is a NUL-terminated copy, alive for the calls.
+        if unsafe Glibc.remove(path) == 0 { return }
+        for name in (try? listDirectory(path)) ?? [] { remove("\(path)/\(name)") }
         _ = unsafe Glibc.remove(path)
     }
 }

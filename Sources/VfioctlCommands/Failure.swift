@@ -3,7 +3,8 @@ internal import LinuxSystem
 internal import Varlink
 internal import VfiodAPI
 
-/// What a call that failed says to a person, and its exit status.
+/// What a call that failed says to a person, and its exit status. The first line of what vfiod answered ends with the
+/// error's name on the wire, in brackets.
 struct Failure {
     let text: String
     let status: ExitCode
@@ -22,7 +23,9 @@ struct Failure {
             text = "the reply from \(socket) cannot be read: \(reason)."
             status = ExitStatus.failed
         case .refused(let error):
-            text = Failure.text(error)
+            var lines = Failure.text(error).split(separator: "\n").map(String.init)
+            if let first = lines.first { lines[0] = "\(first) [\(error.name)]" }
+            text = lines.joined(separator: "\n")
             status = ExitStatus.failed
         }
     }
@@ -46,7 +49,7 @@ struct Failure {
         }
         if let error = Wire.StillRunning(error) {
             return "\(error.operation) of \(error.device) goes on in the background at the step \(error.step): "
-                + "\(error.cause). `vfioctl describe \(error.device)` shows how far it is."
+                + "\(error.cause). `vfioctl show \(error.device)` shows how far it is."
         }
         if let error = Wire.DeviceAskedBack(error) {
             return "\(error.operation) of \(error.device) ended early: the host asks for the device back, because "
@@ -62,7 +65,7 @@ struct Failure {
         if error.name == "org.varlink.service.InvalidParameter", let wrong = error.parameters(as: Parameter.self) {
             return "vfiod does not take this value of \(wrong.parameter)."
         }
-        return "vfiod answered \(error.name)."
+        return "vfiod answered with an error."
     }
 
     private static func text(_ error: Wire.Refused) -> String {

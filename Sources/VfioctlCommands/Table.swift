@@ -14,7 +14,10 @@ struct Table {
     }
 
     /// All rows, each ended by a newline, without blanks at line ends.
-    var text: String {
+    var text: String { text(width: nil) }
+
+    /// All rows, of which a terminal of `width` columns takes each in one line: the end of longer ones is left out.
+    func text(width: Int?) -> String {
         var widths: [Int] = []
         for row in rows {
             for (column, cell) in row.enumerated() {
@@ -25,7 +28,7 @@ struct Table {
                 }
             }
         }
-        return rows.map { line($0, widths) }.joined()
+        return rows.map { cut(line($0, widths), to: width) + "\n" }.joined()
     }
 
     private func line(_ row: [String], _ widths: [Int]) -> String {
@@ -35,6 +38,11 @@ struct Table {
         }
         var line = cells.joined(separator: "  ")
         while line.last == " " { line.removeLast() }
-        return line + "\n"
+        return line
+    }
+
+    private func cut(_ line: String, to width: Int?) -> String {
+        guard let width, width > 0, line.count > width else { return line }
+        return line.prefix(width - 1) + "…"
     }
 }

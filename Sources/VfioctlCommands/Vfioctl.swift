@@ -19,7 +19,7 @@ public struct Vfioctl: ParsableCommand {
             """,
         version: VfiodInterface.packageVersion,
         subcommands: [
-            ListVerb.self, DescribeVerb.self, BindVerb.self, RestoreVerb.self, SelfTestVerb.self, InterruptsVerb.self,
+            ListVerb.self, ShowVerb.self, BindVerb.self, RestoreVerb.self, SelfTestVerb.self, InterruptsVerb.self,
             VersionVerb.self,
         ])
 

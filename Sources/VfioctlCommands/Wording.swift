@@ -35,6 +35,14 @@ func decimal(_ value: Double, digits: Int) -> String {
     return "\(scaled / Int(factor))." + String(repeating: "0", count: digits - fraction.count) + fraction
 }
 
+/// A size in bytes as people say it: `16 KiB`, `3 B`.
+func size(_ bytes: Int) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var (value, unit) = (max(0, bytes), 0)
+    while value >= 1024, value % 1024 == 0, unit < units.count - 1 { (value, unit) = (value / 1024, unit + 1) }
+    return "\(value) \(units[unit])"
+}
+
 /// The steps and blockers of a plan, a line each or more.
 func planText(_ plan: Wire.Plan) -> String {
     var lines: [String] = []

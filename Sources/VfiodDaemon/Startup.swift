@@ -28,8 +28,9 @@ public func runVfiod(_ configuration: Configuration) async throws {
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
             selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
-        on: loop, logger: logger)
+        on: loop, uevents: try UeventSocket(), logger: logger)
     _ = try await host.recover()
+    await host.takeInventory()
     let interval = Notifier.watchdogInterval(
         microseconds: environmentVariable("WATCHDOG_USEC"), processID: environmentVariable("WATCHDOG_PID"),
         ownProcessID: getpid())

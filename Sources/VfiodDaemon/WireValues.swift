@@ -16,25 +16,6 @@ extension Wire.Device {
     }
 }
 
-extension Wire.Details {
-    init(_ details: DeviceDetails) {
-        self.init(
-            device: Wire.Device(details.summary),
-            subsystemVendorId: hex(UInt32(details.subsystemVendorID), 4),
-            subsystemDeviceId: hex(UInt32(details.subsystemDeviceID), 4), revision: hex(UInt32(details.revision), 2),
-            numaNode: details.numaNode, driverOverride: details.driverOverride, resetMethods: details.resetMethods,
-            powerControl: details.powerControl, virtualFunctions: details.virtualFunctions,
-            totalVirtualFunctions: details.totalVirtualFunctions,
-            iommuGroupMembers: details.iommuGroupMembers.map {
-                Wire.IOMMUGroupMember(address: $0.address.description, driver: $0.driver)
-            },
-            bindPlan: Wire.Plan(details.bindPlan), recorded: details.recorded,
-            operation: details.operation.map {
-                Wire.Operation(name: $0.name, step: $0.step, since: $0.since, note: $0.note)
-            })
-    }
-}
-
 extension Wire.Plan {
     init(_ plan: Plan) {
         self.init(

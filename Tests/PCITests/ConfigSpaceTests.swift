@@ -74,6 +74,49 @@ import Testing
         #expect(config.long(at: .max) == nil)
     }
 
+    @Test("The serial number is read from its extended capability, wherever that stands") func serialNumber() {
+        var fake = FakeConfigSpace()
+        #expect(ConfigSpace(fake.bytes).serialNumber == nil)
+        fake.addExtended(id: 0x0001, words: [])
+        fake.addExtended(id: 0x0003, words: [0xff12_3456, 0x5254_00ff])
+        fake.addExtended(id: 0x0010, words: [])
+        let config = ConfigSpace(fake.bytes)
+        #expect(config.extendedCapabilities.map(\.id) == [1, 3, 0x10])
+        #expect(config.extendedCapabilities.map(\.offset) == [0x100, 0x140, 0x180])
+        #expect(config.serialNumber?.description == "52-54-00-ff-ff-12-34-56")
+        #expect(ConfigSpace(Array(fake.bytes.prefix(0x148))).serialNumber == nil)
+        #expect(ConfigSpace(Array(fake.bytes.prefix(256))).extendedCapabilities.isEmpty)
+    }
+
+    @Test(
+        "An extended list that comes back to itself, or points into the header, ends",
+        arguments: [(0x140, 2), (0x100, 2), (0x0fc, 2), (0x000, 2), (0xffc, 2)] as [(UInt32, Int)])
+    func extendedLoop(next: UInt32, count: Int) {
+        var fake = FakeConfigSpace()
+        fake.addExtended(id: 1, words: [])
+        fake.addExtended(id: 2, words: [])
+        var bytes = fake.bytes
+        bytes[0x142] = UInt8(next << 4 & 0xf0 | 1)
+        bytes[0x143] = UInt8(next >> 4)
+        #expect(ConfigSpace(bytes).extendedCapabilities.count == count)
+    }
+
+    @Test("The command register says what a function may do, unless it does not answer") func command() {
+        var fake = FakeConfigSpace()
+        fake.setCommand(0x0402)
+        let command = ConfigSpace(fake.bytes).command
+        #expect(
+            command
+                == ConfigSpace.Command(answersIO: false, answersMemory: true, isBusMaster: false, disablesINTx: true))
+        // A virtual function's ids.
+        var bytes = fake.bytes
+        bytes.replaceSubrange(0..<4, with: [0xff, 0xff, 0xff, 0xff])
+        #expect(ConfigSpace(bytes).isAnswered)
+        let silent = ConfigSpace([UInt8](repeating: 0xff, count: 256))
+        #expect(!silent.isAnswered && silent.command == nil)
+        #expect(!ConfigSpace([]).isAnswered)
+    }
+
     @Test("A function that does not answer has nothing") func allOnes() {
         let config = ConfigSpace([UInt8](repeating: 0xff, count: 4096))
         #expect(config.capabilities.isEmpty)
@@ -83,13 +126,15 @@ import Testing
     @Test("No bytes lead out of bounds or to impossible counts") func hostileBytes() {
         var random = SplitMix(seed: 1)
         for _ in 0..<2000 {
-            var bytes = (0..<Int(random.next() % 300)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            var bytes = (0..<Int(random.next() % 900)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             if bytes.count > 6 { bytes[6] |= 0x10 }
             let config = ConfigSpace(bytes)
             #expect(config.capabilities.count <= 48)
             #expect(config.capabilities.allSatisfy { $0.offset >= 0x40 && $0.offset <= 0xfc })
             #expect([0, 1, 2, 4, 8, 16, 32].contains(config.msiVectors))
             #expect((0...2048).contains(config.msixVectors))
+            #expect(config.extendedCapabilities.allSatisfy { (0x100...0xffc).contains($0.offset) })
+            _ = config.serialNumber
         }
     }
 }

@@ -78,6 +78,92 @@ import Testing
     }
 }
 
+@Suite("A function's place and resources") struct SysfsResourceTests {
+    let host: FakeHost
+    let sysfs: Sysfs
+    let address: PCIAddress
+
+    init() throws {
+        host = try FakeHost()
+        sysfs = Sysfs(root: host.root + "/sys")
+        address = try #require(PCIAddress("0000:02:00.0"))
+        host.addFunction(address, iommuGroup: 4)
+    }
+
+    @Test("BARs and the ROM are read, and what follows them is not") func regions() {
+        let none = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        host.set(
+            address, "resource",
+            "0x0000004000080000 0x00000040000fffff 0x000000000014220c\n" + none
+                + "0x000000000000c000 0x000000000000c01f 0x0000000000040101\n" + none + none + none
+                + "0x00000000febc0000 0x00000000febfffff 0x0000000000046200\n"
+                + "0x00000000fe000000 0x00000000fe003fff 0x0000000000140204\n")
+        let regions = sysfs.regions(of: address)
+        #expect(regions.map(\.index) == [0, 2, 6])
+        #expect(regions.map(\.space) == [.memory, .io, .memory])
+        #expect(regions.map(\.address) == [0x40_0008_0000, 0xc000, 0xfebc_0000])
+        #expect(regions.map(\.size) == [0x80000, 32, 0x40000])
+        #expect(regions.map(\.is64Bit) == [true, false, false])
+        #expect(regions.map(\.isPrefetchable) == [true, false, true])
+    }
+
+    @Test(
+        "A line of resource that makes no sense is no region",
+        arguments: [
+            "", "0x1 0x2", "0x10 0x1 0x200", "0x0 0xffffffffffffffff 0x200", "0x0 0xfff 0x20000200", "1 2 3",
+            "0x0 0x1ffffffffffffffff 0x200", "0x0 0xfff 0x0", "\u{0}", "0x0 0xfff 0x200 0x1",
+        ])
+    func noRegion(line: String) {
+        host.set(address, "resource", line + "\n")
+        #expect(sysfs.regions(of: address).isEmpty)
+    }
+
+    @Test("The way to a function leads over the bridges that its link names") func route() throws {
+        host.link(
+            "/sys/bus/pci/devices/\(address)",
+            to: "../../../devices/pci0000:00/0000:00:1c.0/0000:01:00.0/\(address)")
+        #expect(sysfs.route(to: address).map(\.description) == ["0000:00:1c.0", "0000:01:00.0", "0000:02:00.0"])
+        #expect(sysfs.route(to: try #require(PCIAddress("0000:ff:00.0"))).isEmpty)
+    }
+
+    @Test("A slot holds all functions of its device, or of its bus") func slots() throws {
+        for (name, content) in ["4": "0000:02:00\n", "5-1": "0000:03\n", "bad": "0000\n", "worse": "0000:02:20\n"] {
+            host.set("/sys/bus/pci/slots/\(name)/address", content)
+        }
+        let slots = sysfs.slots()
+        #expect(slots.map(\.name) == ["4", "5-1"])
+        #expect(slots[0].holds(address))
+        #expect(!slots[1].holds(address))
+        #expect(slots[1].holds(try #require(PCIAddress("0000:03:1f.7"))))
+        #expect(!slots[0].holds(try #require(PCIAddress("0000:02:01.0"))))
+        #expect(!slots[0].holds(try #require(PCIAddress("0001:02:00.0"))))
+    }
+
+    @Test("Reserved regions are read; a line that makes no sense is left out") func reservedRegions() {
+        host.set(
+            "/sys/kernel/iommu_groups/4/reserved_regions",
+            "0x00000000fee00000 0x00000000feefffff msi\nnonsense\n0x2 0x1 direct\n0x1000 0x1fff direct-relaxable\n")
+        #expect(
+            sysfs.reservedRegions(ofIOMMUGroup: 4) == [
+                IOMMUReservedRegion(first: 0xfee0_0000, last: 0xfeef_ffff, kind: "msi"),
+                IOMMUReservedRegion(first: 0x1000, last: 0x1fff, kind: "direct-relaxable"),
+            ])
+        #expect(sysfs.reservedRegions(ofIOMMUGroup: 5).isEmpty)
+    }
+
+    @Test("A virtual function names its physical one") func physicalFunction() throws {
+        #expect(sysfs.physicalFunction(of: address) == nil)
+        let physical = try #require(PCIAddress("0000:00:11.0"))
+        host.makeVirtual(address, of: physical, number: 0)
+        #expect(sysfs.physicalFunction(of: address) == physical)
+    }
+
+    @Test("A function that is none of PCI Express has no link") func link() {
+        #expect(sysfs.link(of: address) == nil)
+        #expect(!sysfs.isBridge(address))
+    }
+}
+
 @Suite("libpci") struct PCILibraryTests {
     let host: FakeHost
     let library: PCILibrary

@@ -65,7 +65,7 @@ import Testing
         _ = try await fixture.bind(other)
         #expect(fake.driver(of: other) == "vfio-pci")
         #expect(try await fixture.host.list().count == 2)
-        #expect(try await fixture.host.describe(nic).driverOverride == nil)
+        #expect(try await fixture.host.describe(nic).live.driverOverride == nil)
         #expect(fake.readsWhileLocked == 0)
         try fake.release(nic)
         await fixture.host.settled(nic)

@@ -29,7 +29,11 @@ struct HostFixture {
         deinit { loop.stop() }
     }
 
-    init(_ existing: FakeHost? = nil, addresses: [InterfaceAddress] = []) throws {
+    /// `files` stand between the host and its sysfs; `log` gets the lines that are logged.
+    init(
+        _ existing: FakeHost? = nil, addresses: [InterfaceAddress] = [], files: any FileReading = LiveFiles(),
+        log: Lines? = nil
+    ) throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         if let existing {
             fake = existing
@@ -41,10 +45,11 @@ struct HostFixture {
         loop = try RunningLoop()
         host = try PassthroughHost(
             PassthroughHost.Configuration(
-                root: HostRoot(path: fake.root), stateDirectory: fake.stateDirectory, stepDeadline: .seconds(10),
+                root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory,
+                stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
-            on: loop.loop, writer: fake, clock: clock, interfaceAddresses: { addresses },
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, clock: clock,
+            interfaceAddresses: { addresses }, logger: Logger(label: "test") { _ in LineLog(lines: log) })
     }
 
     var progress: ProgressReport { { [lines] in lines.add($0) } }
@@ -59,6 +64,10 @@ struct HostFixture {
 
     func state(_ address: PCIAddress? = nil) async throws -> DeviceState? {
         try await host.list().first { $0.address == address ?? nic }?.state
+    }
+
+    func device(_ address: PCIAddress? = nil) async throws -> DeviceSummary? {
+        try await host.list().first { $0.address == address ?? nic }
     }
 
     var recordPath: String { "/var/lib/vfiod/\(nic).json" }
@@ -85,5 +94,24 @@ func failure<Value>(of body: () async throws -> Value) async -> PassthroughError
         return nil
     } catch {
         return error as? PassthroughError
+    }
+}
+
+/// A log that keeps its lines, or drops them.
+struct LineLog: LogHandler {
+    let lines: HostFixture.Lines?
+    var logLevel = Logger.Level.trace
+    var metadata: Logger.Metadata = [:]
+
+    init(lines: HostFixture.Lines?) { self.lines = lines }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let fields = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { " \($0)=\($1)" }.joined()
+        lines?.add("\(event.level): \(event.message)\(fields)")
     }
 }

@@ -37,6 +37,17 @@ import Testing
         #expect(search.holders(of: device).map(\.processID) == [21])
     }
 
+    @Test("A holder is named with its systemd unit and the descriptors that hold") func unit() {
+        fake.addProcess(30, command: "qemu", open: ["/dev/null", "/dev/vfio/3", "anon_inode:[vfio-device]"])
+        fake.set("/proc/30/cgroup", "0::/machine.slice/vm-7.scope/libvirt/emulator\n")
+        fake.addProcess(31, command: "sh", open: ["/dev/vfio/3"])
+        fake.set("/proc/31/cgroup", "12:cpu:/x.service\n0::/user.slice\n")
+        let holders = search.holders(of: device)
+        #expect(holders.map(\.unit) == ["vm-7.scope", nil])
+        #expect(holders.map(\.descriptors) == [[1, 2], [0]])
+        #expect(holders.first?.description == "process 30 (qemu) of vm-7.scope")
+    }
+
     @Test("A device without IOMMU group, or nobody, is held by nobody") func nobody() throws {
         #expect(search.holders(of: device).isEmpty)
         #expect(search.holders(of: try #require(PCIAddress("0000:ff:00.0"))).isEmpty)
@@ -83,7 +94,7 @@ import Testing
     }
 }
 
-@Suite("Inventory", .serialized) struct InventoryTests {
+@Suite("List, Describe and Interrupts", .serialized) struct DeviceReadingTests {
     private func fixture() throws -> HostFixture {
         let fixture = try HostFixture()
         var config = FakeConfigSpace()
@@ -109,14 +120,68 @@ import Testing
         let fixture = try fixture()
         fixture.fake.set(fixture.nic, "driver_override", "e1000e\n")
         let details = try await fixture.host.describe(fixture.nic)
-        #expect(details.driverOverride == "e1000e")
+        #expect(details.live.driverOverride == "e1000e")
         #expect(details.resetMethods == ["flr", "pm"])
-        #expect(details.powerControl == "on")
+        #expect(details.live.powerControl == "on")
         #expect(details.iommuGroupMembers == [IOMMUGroupMember(address: fixture.nic, driver: "e1000e")])
         #expect(details.bindPlan.steps.count == 4)
         #expect(details.recorded == nil)
         #expect(details.operation == nil)
-        #expect(details.virtualFunctions == nil)
+        #expect(details.totalVirtualFunctions == nil && details.virtualFunctions.isEmpty)
+        #expect(details.live.unread.isEmpty)
+    }
+
+    @Test("Describe has what the device is, where it sits, what it answers, and what the host does with it")
+    func everything() async throws {
+        let fixture = try fixture()
+        let (fake, nic) = (fixture.fake, fixture.nic)
+        var config = FakeConfigSpace()
+        config.addMSI(encoding: 0)
+        config.setCommand(0x0406)
+        config.addExtended(id: 0x0003, words: [0xff12_3456, 0x5254_00ff])
+        fake.set("/sys/devices/pci0000:00/\(nic)/config", bytes: config.bytes)
+        fake.link("/sys/bus/pci/devices/\(nic)", to: "../../../devices/pci0000:00/0000:00:02.0/\(nic)")
+        fake.link("/sys/devices/pci0000:00/0000:00:02.0/\(nic)", to: "../\(nic)")
+        fake.set("/sys/bus/pci/slots/4/address", "0000:00:02\n")
+        fake.set(nic, "resource", "0x0000000000001000 0x000000000000101f 0x0000000000040101\n")
+        fake.set(nic, "power_state", "D3hot\n")
+        fake.set(nic, "boot_vga", "1\n")
+        for (name, value) in ["current_link_speed": "8.0 GT/s PCIe", "max_link_speed": "16.0 GT/s PCIe"] {
+            fake.set(nic, name, value + "\n")
+        }
+        fake.set(nic, "current_link_width", "4\n")
+        fake.set(nic, "max_link_width", "255\n")
+        fake.set("/sys/kernel/iommu_groups/3/reserved_regions", "0x00000000fee00000 0x00000000feefffff msi\n")
+        fake.addProcess(40, command: "qemu", open: ["/dev/vfio/3"])
+        let details = try await fixture.host.describe(nic)
+        #expect(details.configuration?.serialNumber?.description == "52-54-00-ff-ff-12-34-56")
+        #expect(details.configuration?.capabilities.map(\.id) == [5, 3])
+        #expect(details.configuration?.capabilities.map(\.isExtended) == [false, true])
+        #expect(details.route.map(\.description) == ["0000:00:02.0", "0000:00:11.0"])
+        #expect(details.slot == "4")
+        #expect(details.regions.map(\.size) == [32])
+        #expect(details.live.powerState == "D3hot")
+        #expect(
+            details.live.link
+                == PCILink(speed: "8.0 GT/s PCIe", width: 4, maximumSpeed: "16.0 GT/s PCIe", maximumWidth: 0))
+        #expect(details.live.command?.isBusMaster == true && details.live.command?.disablesINTx == true)
+        #expect(details.reservedRegions.map(\.kind) == ["msi"])
+        #expect(details.holders.map(\.processID) == [40])
+        #expect(details.hostUses.map(\.code) == [.console])
+    }
+
+    @Test("A device that does not answer has no command register, and no vectors that it does not have")
+    func silent() async throws {
+        let fixture = try HostFixture()
+        let bytes = [UInt8](repeating: 0xff, count: 256)
+        fixture.fake.set("/sys/devices/pci0000:00/\(fixture.nic)/config", bytes: bytes)
+        let details = try await fixture.host.describe(fixture.nic)
+        #expect(details.live.command == nil && details.configuration == nil && details.live.unread.isEmpty)
+        #expect(details.summary.interrupts == InterruptCounts(legacy: 0, msi: 0, msix: 0))
+        // It comes to itself.
+        fixture.fake.set("/sys/devices/pci0000:00/\(fixture.nic)/config", bytes: FakeConfigSpace().bytes)
+        #expect(try await fixture.host.describe(fixture.nic).live.command != nil)
+        #expect(try await fixture.device()?.interrupts.legacy == 1)
     }
 
     @Test("A device that somebody else bound to VFIO is foreign") func foreign() async throws {

@@ -35,6 +35,33 @@ struct OutputTests {
                 """)
     }
 
+    @Test("a table fits the terminal: what is too long ends in an ellipsis")
+    func width() {
+        let lines = ListVerb.text(List.Reply(devices: [Self.edu]), width: 40).split(separator: "\n")
+        #expect(lines.map(\.count) == [40, 40])
+        #expect(lines.allSatisfy { $0.hasSuffix("…") })
+        #expect(
+            ListVerb.text(List.Reply(devices: [Self.edu]), width: 400) == ListVerb.text(List.Reply(devices: [Self.edu]))
+        )
+    }
+
+    @Test("what a device that is gone was is shown, and no plan for it")
+    func gone() {
+        var details = Wire.Details(
+            device: Self.edu, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", serialNumber: nil,
+            slot: nil, path: [], numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: nil,
+            powerState: nil, link: nil, command: nil, regions: [], capabilities: [], virtualFunctions: nil,
+            totalVirtualFunctions: nil, virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [],
+            reservedRegions: [], holders: [], hostUses: [], unread: ["config", "link"],
+            bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+        #expect(ShowVerb.text(details).contains("no answer for  config link\n"))
+        #expect(ShowVerb.text(details).contains("command        not known\n"))
+        details.device.state = "gone"
+        let text = ShowVerb.text(details)
+        #expect(text.contains("state          gone\n"))
+        #expect(!text.contains("bind would") && !text.contains("command") && !text.contains("no answer"))
+    }
+
     @Test("a self-test shows figures, names the vectors at fault as ranges, and its verdict")
     func selfTest() {
         let report = Wire.SelfTestReport(
@@ -93,15 +120,36 @@ struct OutputTests {
     @Test("a device's details say what is there, and what a bind would meet")
     func describe() {
         let details = Wire.Details(
-            device: Self.edu, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: nil,
-            driverOverride: nil, resetMethods: ["flr", "pm"], powerControl: "on", virtualFunctions: 2,
-            totalVirtualFunctions: 7, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: nil)],
+            device: Self.edu, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10",
+            serialNumber: "52-54-00-ff-ff-12-34-56", slot: "4", path: ["0000:00:02.0", "0000:00:10.0"], numaNode: nil,
+            driverOverride: nil, resetMethods: ["flr", "pm"], powerControl: "on", powerState: "D0",
+            link: Wire.Link(speed: "8.0 GT/s PCIe", width: 4, maxSpeed: "16.0 GT/s PCIe", maxWidth: 8),
+            command: Wire.Command(io: false, memory: true, busMaster: false, intxDisabled: true),
+            regions: [
+                Wire.Region(
+                    index: 0, space: "memory", address: "fe000000", size: 16384, wide: true, prefetchable: false)
+            ],
+            capabilities: [
+                Wire.Capability(id: "05", extended: false, offset: 0x40, name: "MSI"),
+                Wire.Capability(id: "0099", extended: true, offset: 0x100, name: nil),
+            ],
+            virtualFunctions: 1, totalVirtualFunctions: 7, virtualFunctionAddresses: ["0000:00:10.1"],
+            physicalFunction: nil, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: nil)],
+            reservedRegions: [Wire.ReservedRegion(first: "fee00000", last: "feefffff", kind: "msi")],
+            holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9, 11])],
+            hostUses: [Self.blocker], unread: ["driver_override"],
             bindPlan: Wire.Plan(steps: [], blockers: [Self.blocker]), recorded: ["driver": "edu"],
             operation: Wire.Operation(name: "restore", step: "unbind", since: 1, note: "held by process 7"))
-        let text = DescribeVerb.text(details)
+        let text = ShowVerb.text(details)
         for line in [
             "0000:00:10.0  Device 11e8\n", "interrupts     INTx 1, MSI 1, MSI-X 0\n", "reset methods  flr pm\n",
-            "SR-IOV         2 of 7 virtual functions\n", "  driver = edu\n",
+            "SR-IOV         1 of 7 virtual functions\n  0000:00:10.1\n", "serial number  52-54-00-ff-ff-12-34-56\n",
+            "slot           4\n", "path           0000:00:02.0 > 0000:00:10.0\n", "override       not known\n",
+            "power          D0, power/control on\n", "command        I/O off, memory on, bus master off, INTx off\n",
+            "link           8.0 GT/s PCIe x4 of 16.0 GT/s PCIe x8\n", "  BAR 0  0xfe000000  16 KiB  memory, 64-bit\n",
+            "capabilities   MSI, extended 0099\n", "  reserved 0xfee00000 to 0xfeefffff, msi\n",
+            "held by        process 7 (qemu) of vm.service, descriptors 9 11\n",
+            "used by host   eth0 has an address.\n", "  driver = edu\n",
             "running        restore, at unbind: held by process 7\n", "  [network-address] eth0 has an address.\n",
         ] {
             #expect(text.contains(line), "\(line)")
@@ -110,6 +158,7 @@ struct OutputTests {
 
     @Test("numbers are said so that people can read them")
     func wording() {
+        #expect([0, 1000, 4096, 6 << 20, 1 << 40].map(size) == ["0 B", "1000 B", "4 KiB", "6 MiB", "1 TiB"])
         #expect(ranges([]) == "none")
         #expect(ranges([5]) == "5")
         #expect(ranges([0, 1, 2, 4, 6, 7]) == "0-2, 4, 6-7")
@@ -128,7 +177,9 @@ struct OutputTests {
             Wire.KernelRefused(
                 device: "0000:00:10.0", step: "unbind", call: "write /sys/x", errno: "EBUSY", hint: "Wait."
             ).varlinkError)
-        #expect(kernel.text == "0000:00:10.0: the step unbind failed, write /sys/x gave EBUSY. Wait.")
+        #expect(
+            kernel.text
+                == "0000:00:10.0: the step unbind failed, write /sys/x gave EBUSY. Wait. [io.vfiod.KernelRefused]")
         #expect(kernel.status == ExitStatus.failed)
         let askedBack = failure(Wire.DeviceAskedBack(device: "0000:00:10.0", operation: "selftest").varlinkError)
         #expect(askedBack.text.hasPrefix("selftest of 0000:00:10.0 ended early: the host asks for the device back"))
@@ -137,10 +188,14 @@ struct OutputTests {
         #expect(failed.text.contains("the device reported an uncorrectable error"))
         let refused = failure(
             Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
-        #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused.\n[network-address]"))
+        #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused. [io.vfiod.Refused]\n[network-address]"))
         #expect(refused.text.contains("--consent network-address"))
-        #expect(failure(.invalidParameter("vectors")).text == "vfiod does not take this value of vectors.")
-        #expect(failure(.methodNotFound("io.vfiod.X")).text == "vfiod answered org.varlink.service.MethodNotFound.")
+        #expect(
+            failure(.invalidParameter("vectors")).text
+                == "vfiod does not take this value of vectors. [org.varlink.service.InvalidParameter]")
+        #expect(
+            failure(.methodNotFound("io.vfiod.X")).text
+                == "vfiod answered with an error. [org.varlink.service.MethodNotFound]")
         let unreachable = Failure(
             .unreachable(KernelError("connect", on: "/s", .noSuchFileOrDirectory)), socket: "/s")
         #expect(unreachable.text.contains("ENOENT") && unreachable.text.contains("vfiod.socket"))

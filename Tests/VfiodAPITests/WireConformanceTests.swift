@@ -195,18 +195,30 @@ enum Samples {
         steps: [Wire.Step(action: "write", target: "/sys/x", value: "1")],
         blockers: [Wire.Blocker(code: "swap", message: "m", evidence: "e", remedy: "r", consent: true)])
     static let details = Wire.Details(
-        device: device, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: 0,
-        driverOverride: "vfio-pci", resetMethods: ["flr"], powerControl: "on", virtualFunctions: 0,
-        totalVirtualFunctions: 7, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: "edu")],
-        bindPlan: plan, recorded: ["driver": "edu"],
+        device: device, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10",
+        serialNumber: "52-54-00-ff-ff-12-34-56", slot: "4", path: ["0000:00:10.0"], numaNode: 0,
+        driverOverride: "vfio-pci", resetMethods: ["flr"], powerControl: "on", powerState: "D0",
+        link: Wire.Link(speed: "8.0 GT/s PCIe", width: 4, maxSpeed: "16.0 GT/s PCIe", maxWidth: 8),
+        command: Wire.Command(io: false, memory: true, busMaster: true, intxDisabled: false),
+        regions: [
+            Wire.Region(index: 0, space: "memory", address: "fe000000", size: 4096, wide: false, prefetchable: false)
+        ],
+        capabilities: [Wire.Capability(id: "05", extended: false, offset: 0x40, name: "MSI")], virtualFunctions: 1,
+        totalVirtualFunctions: 7, virtualFunctionAddresses: ["0000:00:10.1"], physicalFunction: "0000:00:10.0",
+        iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: "edu")],
+        reservedRegions: [Wire.ReservedRegion(first: "fee00000", last: "feefffff", kind: "msi")],
+        holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
+        hostUses: plan.blockers, unread: ["config"], bindPlan: plan, recorded: ["driver": "edu"],
         operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
     static let sparseDetails = Wire.Details(
         device: Wire.Device(
             address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8",
             classCode: "00ff00", driver: nil, iommuGroup: nil, intx: 1, msi: 1, msix: 0, state: "available"),
-        subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", numaNode: nil, driverOverride: nil,
-        resetMethods: [], powerControl: nil, virtualFunctions: nil, totalVirtualFunctions: nil,
-        iommuGroupMembers: [], bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+        subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10", serialNumber: nil, slot: nil, path: [],
+        numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: nil, powerState: nil, link: nil,
+        command: nil, regions: [], capabilities: [], virtualFunctions: nil, totalVirtualFunctions: nil,
+        virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [], reservedRegions: [], holders: [],
+        hostUses: [], unread: [], bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
     static let report = Wire.SelfTestReport(
         type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,
         lostVectors: [3], spuriousVectors: [4], latencyP50: 12.5, latencyP99: 20.25, latencyMax: 30, notes: ["x"])

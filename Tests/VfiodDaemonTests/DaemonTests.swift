@@ -125,6 +125,13 @@ struct DaemonTests {
             let details = try await daemon.call(Describe.self, Describe.Parameters(device: Self.edu)).details
             #expect(details.device.state == "bound")
             #expect(details.revision == "10")
+            #expect(details.path == [Self.edu])
+            #expect(details.regions.first?.address == "fea00000")
+            #expect(details.virtualFunctions == 1 && details.totalVirtualFunctions == 7)
+            #expect(details.reservedRegions.first?.last == "feefffff")
+            #expect(details.unread == ["driver_override"])
+            #expect(details.holders.first?.unit == "vm.service")
+            #expect(details.hostUses.first?.code == "network-address")
             let restored = try await daemon.call(Restore.self, Restore.Parameters(device: Self.edu, dryRun: nil))
             #expect(restored.progress == nil)
             let audit = daemon.log.all.filter { $0.contains("asked for by user") }

@@ -39,9 +39,16 @@ actor InMemoryDevices: DeviceOperations {
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {
         DeviceDetails(
             summary: try summary(address), subsystemVendorID: 0x1af4, subsystemDeviceID: 0x1100, revision: 0x10,
-            numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: "on", virtualFunctions: nil,
-            totalVirtualFunctions: nil, iommuGroupMembers: [IOMMUGroupMember(address: address, driver: nil)],
-            bindPlan: Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+            route: [address],
+            regions: [
+                PCIRegion(
+                    index: 0, space: .memory, address: 0xfea0_0000, size: 4096, is64Bit: false, isPrefetchable: false)
+            ],
+            totalVirtualFunctions: 7, virtualFunctions: [address],
+            reservedRegions: [IOMMUReservedRegion(first: 0xfee0_0000, last: 0xfeef_ffff, kind: "msi")],
+            live: LiveState(powerControl: "on", unread: [.driverOverride]),
+            holders: [Holder(processID: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
+            hostUses: [InMemoryDevices.blocker])
     }
 
     func bind(

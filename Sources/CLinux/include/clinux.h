@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/netlink.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <signal.h>
@@ -179,5 +180,19 @@ ssize_t clinux_send(
 ssize_t clinux_receive(
     int fd, void *_Nonnull bytes, size_t count, int *_Nonnull descriptors, int *_Nonnull descriptorCount,
     int *_Nonnull messageFlags, int flags);
+
+// Who sent a netlink message: a port (0: the kernel), the groups it was sent to as a mask, and the process of its
+// credentials (0: the kernel; -1: none came).
+struct clinux_netlink_sender {
+    uint32_t port;
+    uint32_t groups;
+    int32_t process;
+};
+
+// Receives one message of a netlink socket with SO_PASSCRED and its sender, without waiting. *messageFlags gets
+// msg_flags. Returns recvmsg's result.
+ssize_t clinux_receive_netlink(
+    int fd, void *_Nonnull bytes, size_t count, struct clinux_netlink_sender *_Nonnull sender,
+    int *_Nonnull messageFlags);
 
 #endif

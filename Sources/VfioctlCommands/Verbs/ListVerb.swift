@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import LinuxSystem
 internal import Varlink
 internal import VfiodAPI
 
@@ -7,7 +8,8 @@ struct ListVerb: ParsableCommand {
         commandName: "list", abstract: "Show the PCI devices of this host.",
         discussion: """
             One line per function: its driver, its IOMMU group, how many vectors it has of each interrupt type, and \
-            whether it is available, bound, busy or foreign (bound to VFIO by somebody else).
+            whether it is available, bound, busy, foreign (bound to VFIO by somebody else) or gone (removed from the host \
+            while vfiod had it). On a terminal, lines are cut to its width.
 
               vfioctl list --json | jq -r '.devices[] | select(.state == "bound").address'
             """)
@@ -16,10 +18,10 @@ struct ListVerb: ParsableCommand {
 
     func run() throws {
         let reply = try common.call(List.self, NoParameters())
-        try common.show(reply) { ListVerb.text(reply) }
+        try common.show(reply) { ListVerb.text(reply, width: terminalWidth()) }
     }
 
-    static func text(_ reply: List.Reply) -> String {
+    static func text(_ reply: List.Reply, width: Int? = nil) -> String {
         var table = Table(
             ["ADDRESS", "STATE", "DRIVER", "GROUP", "INTX", "MSI", "MSI-X", "ID", "NAME"], rightAligned: [3, 4, 5, 6])
         for device in reply.devices {
@@ -29,6 +31,6 @@ struct ListVerb: ParsableCommand {
                 device.name,
             ])
         }
-        return table.text
+        return table.text(width: width)
     }
 }

@@ -22,9 +22,9 @@ def list_as_json():
 
 
 @test()
-def describe():
-    text = vfioctl("describe", NVME).stdout
-    for word in (NVME, "nvme"):
+def show():
+    text = vfioctl("show", NVME).stdout
+    for word in (NVME, "nvme", "MSI-X 2048", "BAR 0", "capabilities"):
         expect(word in text, f"no {word} in:\n{text}")
 
 
@@ -46,10 +46,11 @@ def whole_round():
 
 @test()
 def failures_are_named():
-    for arguments in (("describe", "0000:7f:00.0"), ("bind", "0000:7f:00.0"), ("restore", "0000:7f:00.0")):
+    for arguments in (("show", "0000:7f:00.0"), ("bind", "0000:7f:00.0"), ("restore", "0000:7f:00.0")):
         result = vfioctl(*arguments, check=False)
         expect(result.returncode != 0, f"{arguments} ended with 0")
         expect("0000:7f:00.0" in result.stderr, f"{arguments}: does not name the device: {result.stderr}")
+        expect("[io.vfiod.DeviceNotFound]" in result.stderr, f"{arguments}: does not name the error: {result.stderr}")
 
 
 @test()

@@ -1,32 +1,13 @@
 internal import LinuxSystem
 public import PCI
 
-extension PassthroughHost: DeviceOperations {
-    /// Every PCI function of the host, in the order of addresses.
-    public func list() async throws(PassthroughError) -> [DeviceSummary] {
-        let inventory = inventory
-        var known: [PCIAddress: Inventory.Knowledge] = [:]
-        for address in Set(records.keys).union(running.keys) { known[address] = knowledge(of: address) }
-        let knowledge = known
-        return await readingLane.run { inventory.list(knowledge) }
-    }
-
-    /// All there is to know about one device. driver_override is left out where it does not come in time.
-    public func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {
-        let inventory = inventory
-        let override = await driverOverride(of: address)
-        let knowledge = knowledge(of: address)
-        return try await readingLane.run { () throws(PassthroughError) in
-            try inventory.details(address, knowledge, driverOverride: override)
-        }
-    }
-
+extension PassthroughHost {
     /// Binds to vfio-pci; does nothing if vfiod has bound it already.
     public func bind(
         _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
-        let planner = inventory.planner
+        let planner = planner
         let record = records[address]
         if dryRun {
             return try await readingLane.run { () throws(PassthroughError) in
@@ -75,7 +56,7 @@ extension PassthroughHost: DeviceOperations {
                     "The record of \(address) is not about this device any more: \(reason). The next start of vfiod"
                     + " closes it.")
         }
-        let planner = inventory.planner
+        let planner = planner
         let plan = await readingLane.run { planner.restorePlan(address, record) }
         if dryRun { return plan }
         guard records[address] == record else {
@@ -97,12 +78,6 @@ extension PassthroughHost: DeviceOperations {
         watch(run, of: address)
         try await wait(for: run, of: address)
         return plan
-    }
-
-    /// The interrupt source groups of a device.
-    public func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState] {
-        let inventory = inventory
-        return try await readingLane.run { () throws(PassthroughError) in try inventory.interrupts(address) }
     }
 
     /// Runs `body` on the lane of a device that vfiod has bound and nobody holds, as its one operation. `body` may open
@@ -138,23 +113,16 @@ extension PassthroughHost: DeviceOperations {
     }
 
     private func mustExist(_ address: PCIAddress) throws(PassthroughError) {
-        guard sysfs.contains(address) else { throw .deviceNotFound(address.description) }
+        if sysfs.contains(address) { return }
+        guard inventory[address]?.isGone ?? false else { throw .deviceNotFound(address.description) }
+        throw .wrongState(
+            address, state: DeviceState.gone.rawValue, needed: "in this host",
+            message: "It was removed from the host while vfiod had it. There is nothing to give back any more.")
     }
 
     private func stateName(of address: PCIAddress) async -> String {
         let sysfs = sysfs
         let driver = await readingLane.run { sysfs.driver(of: address) }
         return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue
-    }
-
-    /// Its reader waits for the device lock, so it is read where that holds up nobody else.
-    private func driverOverride(of address: PCIAddress) async -> String? {
-        guard running[address] == nil, sysfs.contains(address), let lane = try? lane(of: address) else { return nil }
-        let (writer, path) = (writer, sysfs.path(of: address, "driver_override"))
-        let content = Eventual<String>()
-        Task { content.resolve(await lane.run { (try? writer.read(path)) ?? "" }) }
-        guard let text = await content.value(within: configuration.watchInterval, on: clock) else { return nil }
-        let value = DriverTransition.overrideValue(text)
-        return value == "\n" ? nil : value
     }
 }
