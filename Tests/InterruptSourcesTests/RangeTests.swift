@@ -17,7 +17,8 @@ struct RangeTests {
         try setup.group.unmask(0)
         #expect(
             setup.calls.names == [
-                "clear unmask", "MASK", "connect 0 x", "MASK", "connect 0 x", "set unmask", "UNMASK",
+                "clear unmask", "MASK", "connect 0 x", "detach 11", "MASK", "attach 11", "connect 0 x", "set unmask",
+                "UNMASK",
             ])
         setup.calls.restart()
         try setup.group.disable()

@@ -9,17 +9,28 @@ import VFIOInterrupts
 /// Blocks for as long as it takes: to be run on the device's lane.
 struct SelfTest {
     let device: VFIODevice
+    let interrupts: VFIOInterrupts
     let testDevice: (any TestDevice)?
     let guests: any SelfTestGuestLauncher
     let limits: SelfTestLimits
     let progress: ProgressReport
     /// Told of each group while it is live, so that others can show it; nil when it has gone.
     let showGroup: (InterruptSourceGroup?) -> Void
+    /// What the device told of since the test began, which ends it.
+    let told: () -> VFIODeviceEvent?
 
     /// Runs the trials that `request` asks for, by VFIO's loopback and, where the device is a known test device, by its
     /// own registers.
     func run(_ request: SelfTestRequest) throws(SelfTestFailure) -> [SelfTestReport] {
-        let interrupts = VFIOInterrupts(device)
+        do {
+            return try trials(request)
+        } catch {
+            // What failed then, failed because of it.
+            throw told().map(SelfTestFailure.init(told:)) ?? error
+        }
+    }
+
+    private func trials(_ request: SelfTestRequest) throws(SelfTestFailure) -> [SelfTestReport] {
         var reports: [SelfTestReport] = []
         for type in request.types {
             let source: VFIOInterruptSource?
@@ -91,7 +102,7 @@ struct SelfTest {
         }
         var trial = InterruptTrial(
             group: group, raiser: raiser, guest: guest, report: report, raises: request.count, limits: limits,
-            progress: progress)
+            progress: progress, told: told)
         try walk(&trial, window)
         return trial.finish()
     }
