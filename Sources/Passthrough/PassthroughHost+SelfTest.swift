@@ -32,31 +32,18 @@ extension PassthroughHost {
                     operation.note(event.sentence)
                 }
                 defer { watch.end() }
+                let groups = try SelfTestFailure.groups(interrupts)
+                liveGroups.add(address, groups)
+                defer { liveGroups.remove(address) }
                 operation.begin("raise", "raising interrupts of \(address)")
                 let test = SelfTest(
-                    device: device, interrupts: interrupts,
+                    device: device, interrupts: groups,
                     testDevice: testDevice(vendorID: function.vendorID, deviceID: function.deviceID),
                     guests: guests, limits: limits, progress: { operation.report($0) },
-                    showGroup: { group in liveGroups.show(group, of: address) },
                     told: { watch.first })
                 return try test.run(request)
             } catch {
                 throw error.passthroughError(address)
-            }
-        }
-    }
-}
-
-extension LiveGroups {
-    /// Shows the one group of a device that a self-test has live, or none.
-    fileprivate func show(_ group: InterruptSourceGroup?, of address: PCIAddress) {
-        for type in InterruptType.allCases { remove(address, type) }
-        guard let group else { return }
-        add(address, group.type) {
-            group.snapshot().vectors.map { vector in
-                InterruptVectorState(
-                    index: vector.index, wired: vector.isWired, masked: vector.isMasked, pending: vector.isPending,
-                    hostInterrupt: nil, hostCount: nil)
             }
         }
     }
@@ -114,6 +101,14 @@ extension SelfTestFailure {
             return try DeviceWatch(interrupts, on: loop, handler: handler)
         } catch {
             throw SelfTestFailure("watch the device", error)
+        }
+    }
+
+    fileprivate static func groups(_ interrupts: VFIOInterrupts) throws(SelfTestFailure) -> DeviceInterrupts {
+        do {
+            return try DeviceInterrupts(interrupts.sources(), sink: nil)
+        } catch {
+            throw SelfTestFailure("look up the device's interrupts", error)
         }
     }
 

@@ -92,8 +92,8 @@ struct SelfTestTests {
             try #require(PCIAddress("0000:00:10.0")), iommuGroup: 7, kernel: kernel)
         let limits = SelfTestLimits(window: window, deliveryMilliseconds: deliveryMilliseconds)
         let test = SelfTest(
-            device: device, interrupts: VFIOInterrupts(device), testDevice: nil, guests: guests, limits: limits,
-            progress: { _ in }, showGroup: { _ in }, told: told)
+            device: device, interrupts: try DeviceInterrupts(VFIOInterrupts(device).sources(), sink: nil),
+            testDevice: nil, guests: guests, limits: limits, progress: { _ in }, told: told)
         return (test, vfio)
     }
 
