@@ -137,7 +137,7 @@ extension PassthroughHost {
     /// Sees to it that the configuration space of a device is read, unless it was.
     private func readConfiguration(of address: PCIAddress) {
         guard let device = inventory[address], !device.isGone, device.configuration == nil else { return }
-        // A reading that is under way begins this one when it ends.
+        // A reading that is under way brings it too, or begins this one when it ends.
         if liveReadings[address] == nil { _ = begin([.config], of: address) }
     }
 

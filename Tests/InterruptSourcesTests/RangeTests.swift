@@ -159,7 +159,7 @@ struct RangeTests {
         }
     }
 
-    @Test("more than the host has is refused with numbers and changes nothing", arguments: GroupKind.messages)
+    @Test("T11: more than the host has is refused with numbers and changes nothing", arguments: GroupKind.messages)
     func exhausted(_ kind: GroupKind) throws {
         let setup = try GroupSetup(kind, count: 16, hostVectors: 4)
         let before = setup.standing

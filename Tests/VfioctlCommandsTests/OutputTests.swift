@@ -130,7 +130,9 @@ struct OutputTests {
                     index: 0, space: "memory", address: "fe000000", size: 16384, wide: true, prefetchable: false)
             ],
             capabilities: [
-                Wire.Capability(id: "05", extended: false, offset: 0x40, name: "MSI"),
+                Wire.Capability(id: "09", extended: false, offset: 0x40, name: "Vendor Specific"),
+                Wire.Capability(id: "05", extended: false, offset: 0x50, name: "MSI"),
+                Wire.Capability(id: "09", extended: false, offset: 0x60, name: "Vendor Specific"),
                 Wire.Capability(id: "0099", extended: true, offset: 0x100, name: nil),
             ],
             virtualFunctions: 1, totalVirtualFunctions: 7, virtualFunctionAddresses: ["0000:00:10.1"],
@@ -147,7 +149,7 @@ struct OutputTests {
             "slot           4\n", "path           0000:00:02.0 > 0000:00:10.0\n", "override       not known\n",
             "power          D0, power/control on\n", "command        I/O off, memory on, bus master off, INTx off\n",
             "link           8.0 GT/s PCIe x4 of 16.0 GT/s PCIe x8\n", "  BAR 0  0xfe000000  16 KiB  memory, 64-bit\n",
-            "capabilities   MSI, extended 0099\n", "  reserved 0xfee00000 to 0xfeefffff, msi\n",
+            "capabilities   2 Vendor Specific, MSI, extended 0099\n", "  reserved 0xfee00000 to 0xfeefffff, msi\n",
             "held by        process 7 (qemu) of vm.service, descriptors 9 11\n",
             "used by host   eth0 has an address.\n", "  driver = edu\n",
             "running        restore, at unbind: held by process 7\n", "  [network-address] eth0 has an address.\n",
@@ -181,6 +183,11 @@ struct OutputTests {
             kernel.text
                 == "0000:00:10.0: the step unbind failed, write /sys/x gave EBUSY. Wait. [io.vfiod.KernelRefused]")
         #expect(kernel.status == ExitStatus.failed)
+        let askedBack = failure(Wire.DeviceAskedBack(device: "0000:00:10.0", operation: "selftest").varlinkError)
+        #expect(askedBack.text.hasPrefix("selftest of 0000:00:10.0 ended early: the host asks for the device back"))
+        #expect(askedBack.text.contains("vfioctl restore 0000:00:10.0"))
+        let failed = failure(Wire.DeviceFailed(device: "0000:00:10.0", operation: "selftest").varlinkError)
+        #expect(failed.text.contains("the device reported an uncorrectable error"))
         let refused = failure(
             Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
         #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused. [io.vfiod.Refused]\n[network-address]"))

@@ -207,7 +207,8 @@ public struct EmulatedMSI: Sendable {
             data: UInt32(registers[dataPosition, UInt16.self]), deviceID: deviceID)
     }
 
-    private var configurations: [InterruptConfiguration] {
+    /// What the guest has written, as the configurations of a block of ``activeCount`` vectors.
+    public var configurations: [InterruptConfiguration] {
         (0..<activeCount).map { InterruptConfiguration(message: message, startsMasked: mask & bit($0) != 0) }
     }
 

@@ -95,8 +95,21 @@ struct ShowVerb: ParsableCommand {
                     + kind.compactMap(\.self).joined(separator: ", "))
         }
         let names = details.capabilities.map { $0.name ?? ($0.extended ? "extended \($0.id)" : $0.id) }
-        if !names.isEmpty { lines.append(line("capabilities", names.joined(separator: ", "))) }
+        if !names.isEmpty { lines.append(line("capabilities", counted(names).joined(separator: ", "))) }
         return lines
+    }
+
+    /// Each name once, with how often it is there if more than once, in the order of their first.
+    private static func counted(_ names: [String]) -> [String] {
+        var counts: [(name: String, count: Int)] = []
+        for name in names {
+            if let index = counts.firstIndex(where: { $0.name == name }) {
+                counts[index].count += 1
+            } else {
+                counts.append((name, 1))
+            }
+        }
+        return counts.map { $0.count == 1 ? $0.name : "\($0.count) \($0.name)" }
     }
 
     private static func iommuGroup(_ details: Wire.Details) -> [String] {
