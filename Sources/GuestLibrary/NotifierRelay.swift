@@ -36,9 +36,10 @@ public final class NotifierRelay: Sendable {
     }
 
     /// Joins notifiers as indices `first ..< first + joints.count`. Throws ``InterruptError/alreadyEnabled`` if one of
-    /// these is joined.
+    /// these is joined, ``InterruptError/noSuchVector(index:count:)`` for indices that cannot be counted to.
     public func join(first: Int, _ joints: [Joint]) throws(InterruptError) {
         if joints.isEmpty { return }
+        guard first <= Int.max - joints.count else { throw .noSuchVector(index: first, count: Int.max) }
         let indices = first..<first + joints.count
         try joined.withLock { joined throws(InterruptError) in
             guard indices.allSatisfy({ joined[$0] == nil }) else { throw .alreadyEnabled }
@@ -75,11 +76,11 @@ public final class NotifierRelay: Sendable {
         try joined.withLock { joined throws(InterruptError) in
             let leaving = joined.filter { indices.contains($0.key) }.sorted { $0.value.number < $1.value.number }
             for (_, entry) in leaving { try sink.detach(entry.notifier, from: entry.number) }
-            try sink.commit(leaving.map { RouteChange($0.value.number, nil) })
-            for (index, entry) in leaving {
-                sink.release(entry.number..<entry.number + 1)
-                joined[index] = nil
-            }
+            // A pin's route belongs to the machine, and other devices may share the pin.
+            let messages = leaving.filter { $0.value.resample == nil }.map(\.value.number)
+            try sink.commit(messages.map { RouteChange($0, nil) })
+            for number in messages { sink.release(number..<number + 1) }
+            for (index, _) in leaving { joined[index] = nil }
         }
     }
 
@@ -97,7 +98,7 @@ public final class NotifierRelay: Sendable {
                 for attached in entries[..<position] {
                     try? sink.detach(attached.notifier, from: attached.number)
                 }
-                try? sink.commit(routes.map { RouteChange($0.number, nil) })
+                try? sink.commit(routes.filter { $0.route != .pin }.map { RouteChange($0.number, nil) })
                 throw error
             }
         }

@@ -107,7 +107,8 @@ public final class DeviceInterrupts: Sendable {
             do throws(InterruptError) {
                 try group.enable(configurations, inPlaceOf: state.live)
             } catch {
-                if isNew { state.groups.removeValue(forKey: type)?.destroy() }
+                // One that the kernel did not let go is kept, so that it is tried again when it is destroyed.
+                if isNew && !group.isWired { state.groups.removeValue(forKey: type)?.destroy() }
                 throw error
             }
         }

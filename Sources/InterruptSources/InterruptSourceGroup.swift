@@ -39,8 +39,16 @@ public final class InterruptSourceGroup: Sendable {
     /// Throws ``InterruptError/invalidCount(_:_:)`` for a count that the type or the source cannot have,
     /// ``InterruptError/wrongConfigurationKind(_:)`` for a pin too few or too many,
     /// ``InterruptError/numbersExhausted(asked:available:)`` if the VM has no room for the block.
-    public init(
+    public convenience init(
         source: any InterruptSource, sink: (any InterruptSink)?, count: Int? = nil, pin: Int? = nil
+    ) throws(InterruptError) {
+        try self.init(source: source, sink: sink, count: count, pin: pin, newEventFD: EventFD.init)
+    }
+
+    /// As above, with another way to make eventfds, which a test has fail.
+    package init(
+        source: any InterruptSource, sink: (any InterruptSink)?, count: Int?, pin: Int?,
+        newEventFD: @escaping @Sendable () throws(KernelError) -> EventFD
     ) throws(InterruptError) {
         let count = count ?? source.count
         let type = source.type
@@ -49,11 +57,17 @@ public final class InterruptSourceGroup: Sendable {
             throw .wrongConfigurationKind(type)
         }
         var base = pin ?? 0
-        if let sink, type != .legacy { base = try sink.reserve(count) }
+        if let sink, type != .legacy {
+            base = try sink.reserve(count)
+            // Whoever made the sink, no number may be beyond what can be counted.
+            guard base >= 0, base <= Int.max - count else { throw .numbersExhausted(asked: count, available: 0) }
+        }
         self.type = type
         self.count = count
         self.base = base
-        state = Lock(GroupState(Wiring(source: source, sink: sink, base: base, count: count)))
+        state = Lock(
+            GroupState(
+                Wiring(source: source, sink: sink, base: base, count: count, newEventFD: newEventFD)))
     }
 
     deinit {
@@ -183,6 +197,9 @@ public final class InterruptSourceGroup: Sendable {
 
     /// Where the group is in its life.
     public var phase: InterruptSnapshot.Phase { state.withLock { $0.phase } }
+
+    /// Whether anything of it stands in the kernel.
+    var isWired: Bool { state.withLock { $0.wiring.isStanding } }
 
     /// The group as it is now. A line whose state cannot be read counts as not pending.
     public func snapshot() -> InterruptSnapshot {

@@ -7,6 +7,7 @@ extension Wiring {
         if let notifier = wires[index].notifier { return notifier }
         let notifier = try makeEventFD()
         wires[index].notifier = notifier
+        record(.madeNotifiers(index..<index + 1))
         return notifier
     }
 
@@ -14,6 +15,7 @@ extension Wiring {
     mutating func resampleNotifier() throws(InterruptError) -> EventFD {
         if let resample { return resample }
         let made = try makeEventFD()
+        record(.resampleReplaced(nil))
         resample = made
         return made
     }
@@ -22,12 +24,15 @@ extension Wiring {
         switch target {
         case .nothing: break
         case .notifier: _ = try notifier(of: index)
-        case .holding: if wires[index].holding == nil { wires[index].holding = try makeEventFD() }
+        case .holding:
+            if wires[index].holding != nil { return }
+            wires[index].holding = try makeEventFD()
+            record(.madeHoldings(index..<index + 1))
         }
     }
 
     func makeEventFD() throws(InterruptError) -> EventFD {
-        do { return try EventFD() } catch { throw .kernel(error) }
+        do { return try newEventFD() } catch { throw .kernel(error) }
     }
 
     func descriptors(_ range: Range<Int>) -> [EventFD?] {

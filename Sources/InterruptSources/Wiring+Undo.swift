@@ -23,6 +23,7 @@ extension Wiring {
             setTargets(first: first, targets)
             let run = first..<first + targets.count
             reconnect(run, descriptors(run))
+            returnHeld(run)
         case .turnedOn:
             if (try? source.disable()) != nil { forgetTargets() }
         case .turnedOff(let count, let targets):
@@ -49,6 +50,21 @@ extension Wiring {
             reconnect(first..<first + old.count, old)
         case .resampleReplaced(let old):
             resample = old
+        case .madeNotifiers(let run):
+            for index in run where !wires[index].isAttached && wires[index].target != .notifier {
+                wires[index].notifier = nil
+            }
+        case .madeHoldings(let run):
+            for index in run where wires[index].target != .holding { wires[index].holding = nil }
+        }
+    }
+
+    /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.
+    private mutating func returnHeld(_ run: Range<Int>) {
+        for index in run where type != .legacy && wires[index].target == .notifier {
+            guard let holding = wires[index].holding, holding.drain() > 0 else { continue }
+            let isDelivered = wires[index].isAttached || sink == nil
+            if !isDelivered || (try? raise(index)) == nil { wires[index].isPending = true }
         }
     }
 }

@@ -46,6 +46,8 @@ struct Wiring: Sendable {
         case parted(Int, EventFD)
         case swapped(first: Int, [EventFD?])
         case resampleReplaced(EventFD?)
+        case madeNotifiers(Range<Int>)
+        case madeHoldings(Range<Int>)
     }
 
     /// The halves in which a group goes down while another of its device comes up between them.
@@ -58,6 +60,9 @@ struct Wiring: Sendable {
 
     /// Takes one half of another group down.
     typealias GiveWay = (Half) throws(InterruptError) -> Void
+
+    /// Makes eventfds.
+    typealias NewEventFD = @Sendable () throws(KernelError) -> EventFD
 
     let source: any InterruptSource
     let type: InterruptType
@@ -77,7 +82,13 @@ struct Wiring: Sendable {
     private var strays: [(index: Int, notifier: EventFD)] = []
     private var steps: [Step] = []
 
-    init(source: any InterruptSource, sink: (any InterruptSink)?, base: Int, count: Int) {
+    let newEventFD: NewEventFD
+
+    init(
+        source: any InterruptSource, sink: (any InterruptSink)?, base: Int, count: Int,
+        newEventFD: @escaping NewEventFD
+    ) {
+        self.newEventFD = newEventFD
         self.source = source
         type = source.type
         self.sink = sink
@@ -99,6 +110,11 @@ struct Wiring: Sendable {
         case .msi: swaps(index) ? .holding : .notifier
         case .msix, .legacy: .nothing
         }
+    }
+
+    /// Whether anything stands in the kernel but a pin's route, which is the VM's own.
+    var isStanding: Bool {
+        provided != nil || !strays.isEmpty || wires.contains { $0.isAttached || ($0.route != nil && type != .legacy) }
     }
 
     // MARK: Transactions
@@ -131,8 +147,12 @@ struct Wiring: Sendable {
     }
 
     mutating func record(_ step: Step) {
-        // Irqfds come one by one; a batch of them is one step.
+        // What comes one by one is one step as a batch.
         switch (steps.last, step) {
+        case (.madeNotifiers(let run), .madeNotifiers(let next)) where run.upperBound == next.lowerBound:
+            steps[steps.count - 1] = .madeNotifiers(run.lowerBound..<next.upperBound)
+        case (.madeHoldings(let run), .madeHoldings(let next)) where run.upperBound == next.lowerBound:
+            steps[steps.count - 1] = .madeHoldings(run.lowerBound..<next.upperBound)
         case (.attached(let run), .attached(let next)) where run.upperBound == next.lowerBound:
             steps[steps.count - 1] = .attached(run.lowerBound..<next.upperBound)
         case (.detached(let run), .detached(let next)) where run.upperBound == next.lowerBound:
@@ -172,6 +192,7 @@ struct Wiring: Sendable {
     /// the kernel would deliver it at once and leave the count in place.
     mutating func attach(_ vectors: VectorSet) throws(InterruptError) {
         guard let sink else { return }
+        for index in vectors.indices { _ = try notifier(of: index) }
         for index in vectors.indices where !wires[index].isAttached {
             let notifier = try notifier(of: index)
             if wires[index].mayHaveCounted, notifier.drain() > 0 { wires[index].isPending = true }

@@ -2,34 +2,32 @@ public import InterruptSources
 internal import LinuxSystem
 public import PCI
 
-/// The interrupt source groups that vfiod itself has live, and who can tell their state: a running self-test, later a
-/// lease.
+/// The interrupts of the devices that vfiod itself has open, so that others can be told what is live: those of a running
+/// self-test, later of a lease.
 public final class LiveGroups: Sendable {
-    /// Tells the state of every vector of a live group, now. Called from any thread; must not block for long.
-    public typealias Report = @Sendable () -> [InterruptVectorState]
-
-    private struct Key: Hashable {
-        let address: PCIAddress
-        let type: InterruptType
-    }
-
-    private let reports = Lock<[Key: Report]>([:])
+    private let devices = Lock<[PCIAddress: DeviceInterrupts]>([:])
 
     /// Creates an empty registry.
     public init() {}
 
-    /// From now on `report` tells the state of the group.
-    public func add(_ address: PCIAddress, _ type: InterruptType, _ report: @escaping Report) {
-        reports.withLock { $0[Key(address: address, type: type)] = report }
+    /// From now on these are the device's.
+    public func add(_ address: PCIAddress, _ interrupts: DeviceInterrupts) {
+        devices.withLock { $0[address] = interrupts }
     }
 
-    /// The group is not live any more.
-    public func remove(_ address: PCIAddress, _ type: InterruptType) {
-        reports.withLock { $0[Key(address: address, type: type)] = nil }
+    /// vfiod has the device no more.
+    public func remove(_ address: PCIAddress) {
+        devices.withLock { $0[address] = nil }
     }
 
+    /// The vectors of a type as they are now; nil unless it is live. May wait for a change of the device's mode.
     func vectors(_ address: PCIAddress, _ type: InterruptType) -> [InterruptVectorState]? {
-        let report = reports.withLock { $0[Key(address: address, type: type)] }
-        return report?()
+        let interrupts = devices.withLock { $0[address] }
+        guard let snapshot = interrupts?.group(type)?.snapshot(), snapshot.phase == .live else { return nil }
+        return snapshot.vectors.map { vector in
+            InterruptVectorState(
+                index: vector.index, wired: vector.isWired, masked: vector.isMasked, pending: vector.isPending,
+                hostInterrupt: nil, hostCount: nil)
+        }
     }
 }

@@ -15,6 +15,11 @@ public enum PassthroughError: Error, Sendable {
     case kernel(PCIAddress, step: String, KernelError, hint: String)
     /// A step did not end within its deadline and goes on in the background.
     case stillRunning(PCIAddress, operation: String, step: String, cause: String)
+    /// The host asked for the device back: somebody unbinds its driver or removes it. The operation ended early and has
+    /// closed the device.
+    case askedBack(PCIAddress, operation: String)
+    /// The device reported an uncorrectable error. The operation ended early and has closed the device.
+    case deviceFailed(PCIAddress, operation: String)
     /// A self-test cannot be run here.
     case selfTestUnavailable(PCIAddress, message: String, hint: String)
 }

@@ -1,16 +1,19 @@
 internal import InterruptSources
 internal import LinuxSystem
+internal import Logging
 public import PCI
 internal import SelfTestProtocol
 internal import SystemPackage
 internal import VFIO
+internal import VFIOInterrupts
 
 extension PassthroughHost {
-    /// Raises every asked-for interrupt of a bound device into a self-test guest.
+    /// Raises every asked-for interrupt of a bound device into a self-test guest. Ends early when the host asks for the
+    /// device back or the device reports an error.
     public func selfTest(
         _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> [SelfTestReport] {
-        let (sysfs, kernel, liveGroups) = (sysfs, kernel, liveGroups)
+        let (sysfs, kernel, liveGroups, loop, logger) = (sysfs, kernel, liveGroups, loop, logger)
         let guests = SelfTestGuestExecutable(path: configuration.selfTestGuest)
         let limits = configuration.selfTestLimits
         return try await withExclusive(address, operation: "selftest", progress: progress) {
@@ -23,12 +26,21 @@ extension PassthroughHost {
             operation.begin("open", "opening \(address) through IOMMU group \(group)")
             do throws(SelfTestFailure) {
                 let device = try SelfTestFailure.open(address, iommuGroup: group, kernel)
+                let interrupts = VFIOInterrupts(device)
+                let watch = try SelfTestFailure.watch(interrupts, on: loop) { event in
+                    logger.log(event, of: address, during: operation.name)
+                    operation.note(event.sentence)
+                }
+                defer { watch.end() }
+                let groups = try SelfTestFailure.groups(interrupts)
+                liveGroups.add(address, groups)
+                defer { liveGroups.remove(address) }
                 operation.begin("raise", "raising interrupts of \(address)")
                 let test = SelfTest(
-                    device: device,
+                    device: device, interrupts: groups,
                     testDevice: testDevice(vendorID: function.vendorID, deviceID: function.deviceID),
                     guests: guests, limits: limits, progress: { operation.report($0) },
-                    showGroup: { group in liveGroups.show(group, of: address) })
+                    told: { watch.first })
                 return try test.run(request)
             } catch {
                 throw error.passthroughError(address)
@@ -37,18 +49,27 @@ extension PassthroughHost {
     }
 }
 
-extension LiveGroups {
-    /// Shows the one group of a device that a self-test has live, or none.
-    fileprivate func show(_ group: InterruptSourceGroup?, of address: PCIAddress) {
-        for type in InterruptType.allCases { remove(address, type) }
-        guard let group else { return }
-        add(address, group.type) {
-            group.snapshot().vectors.map { vector in
-                InterruptVectorState(
-                    index: vector.index, wired: vector.isWired, masked: vector.isMasked, pending: vector.isPending,
-                    hostInterrupt: nil, hostCount: nil)
-            }
+extension VFIODeviceEvent {
+    /// Says it to a person who looks at the device.
+    fileprivate var sentence: String {
+        switch self {
+        case .request: "the host asks for the device back: somebody unbinds its driver or removes it"
+        case .error: "the device reported an uncorrectable error"
         }
+    }
+}
+
+extension Logger {
+    /// Writes down what a device told of.
+    fileprivate func log(_ event: VFIODeviceEvent, of address: PCIAddress, during operation: String) {
+        let name =
+            switch event {
+            case .request: "device-asked-back"
+            case .error: "device-error"
+            }
+        warning(
+            "\(address): \(event.sentence)",
+            metadata: ["event": "\(name)", "device": "\(address)", "operation": "\(operation)"])
     }
 }
 
@@ -73,9 +94,29 @@ extension SelfTestFailure {
         }
     }
 
+    fileprivate static func watch(
+        _ interrupts: VFIOInterrupts, on loop: EventLoop, handler: @escaping @Sendable (VFIODeviceEvent) -> Void
+    ) throws(SelfTestFailure) -> DeviceWatch {
+        do throws(InterruptError) {
+            return try DeviceWatch(interrupts, on: loop, handler: handler)
+        } catch {
+            throw SelfTestFailure("watch the device", error)
+        }
+    }
+
+    fileprivate static func groups(_ interrupts: VFIOInterrupts) throws(SelfTestFailure) -> DeviceInterrupts {
+        do {
+            return try DeviceInterrupts(interrupts.sources(), sink: nil)
+        } catch {
+            throw SelfTestFailure("look up the device's interrupts", error)
+        }
+    }
+
     /// The same as an error of the domain.
     func passthroughError(_ address: PCIAddress) -> PassthroughError {
         switch cause {
+        case .told(.request): .askedBack(address, operation: "selftest")
+        case .told(.error): .deviceFailed(address, operation: "selftest")
         case .kernel(let error): .kernel(address, step: step, error, hint: hint)
         case .unavailable(let message): .selfTestUnavailable(address, message: message, hint: hint)
         case .interrupts(let error): .selfTestUnavailable(address, message: "\(step): \(error)", hint: hint)

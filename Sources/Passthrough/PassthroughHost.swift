@@ -63,6 +63,8 @@ public actor PassthroughHost {
     nonisolated let logger: Logger
     nonisolated let writer: any SysfsWriting
     nonisolated let kernel: any Kernel
+    /// On which devices that vfiod has open are watched.
+    nonisolated let loop: EventLoop
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
     /// For what is read of the host's processes, mounts and the like, and never waits for a device.
@@ -83,10 +85,10 @@ public actor PassthroughHost {
     var overdue: Set<PCIAddress> = []
 
     /// Opens the intent log, and follows `uevents` from now on. Call ``recover()`` and then ``takeInventory()`` before
-    /// anything else. `interfaceAddresses` tells the addresses of the host's network interfaces. Throws what the state
-    /// directory or the limit of threads refuses.
+    /// anything else. What devices that are open tell of is taken on `loop`. `interfaceAddresses` tells the addresses of
+    /// the host's network interfaces. Throws what the state directory or the limit of threads refuses.
     public init(
-        _ configuration: Configuration = Configuration(), uevents: any UeventSource,
+        _ configuration: Configuration = Configuration(), on loop: EventLoop, uevents: any UeventSource,
         writer: any SysfsWriting = SysfsWriter(), kernel: any Kernel = LiveKernel(),
         clock: any Clock<Duration> = ContinuousClock(),
         interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
@@ -98,6 +100,7 @@ public actor PassthroughHost {
         self.writer = writer
         self.kernel = kernel
         self.clock = clock
+        self.loop = loop
         self.logger = logger
         log = try IntentLog(directory: configuration.stateDirectory)
         readingLane = try BlockingLane(name: "host")

@@ -11,8 +11,8 @@ public final class FakeInterruptSink: InterruptSink {
     public static let failure = InterruptError.kernel(KernelError("KVM_IRQFD", .ioError))
 
     fileprivate struct State {
-        var next: Int
-        let end: Int
+        let numbers: Range<Int>
+        var reserved: Set<Int> = []
         var routes: [Int: InterruptRoute] = [:]
         /// By number; a number can have several.
         var attached: [Int: [(notifier: EventFD, resample: EventFD?)]] = [:]
@@ -27,7 +27,7 @@ public final class FakeInterruptSink: InterruptSink {
     /// A VM with these numbers for messages.
     public init(numbers: Range<Int> = 24..<4096, calls: ScriptedCalls = .init()) {
         self.calls = calls
-        state = Lock(State(next: numbers.lowerBound, end: numbers.upperBound))
+        state = Lock(State(numbers: numbers))
     }
 
     /// The routes.
@@ -40,6 +40,9 @@ public final class FakeInterruptSink: InterruptSink {
     public var attachments: [Int: Set<CInt>] {
         state.withLock { $0.attached.mapValues { Set($0.map(\.notifier.rawValue)) } }
     }
+
+    /// How many numbers are reserved.
+    public var reservedCount: Int { state.withLock { $0.reserved.count } }
 
     /// The numbers that were given back.
     public var released: [Range<Int>] { state.withLock { $0.released } }
@@ -58,27 +61,41 @@ public final class FakeInterruptSink: InterruptSink {
         state.withLock { for entry in $0.attached[number] ?? [] { try? entry.resample?.signal() } }
     }
 
-    /// Takes numbers.
+    /// Takes the lowest numbers that are free.
     public func reserve(_ count: Int) throws(InterruptError) -> Int {
         try state.withLock { (state) throws(InterruptError) in
-            guard count <= state.end - state.next else {
-                throw .numbersExhausted(asked: count, available: state.end - state.next)
+            var first = state.numbers.lowerBound
+            var largest = 0
+            for number in state.numbers {
+                if state.reserved.contains(number) {
+                    first = number + 1
+                } else if number - first + 1 == count {
+                    state.reserved.formUnion(first...number)
+                    return first
+                } else {
+                    largest = max(largest, number - first + 1)
+                }
             }
-            defer { state.next += count }
-            return state.next
+            throw .numbersExhausted(asked: count, available: largest)
         }
     }
 
-    /// Gives them back.
+    /// Gives them back. One that still has a route stays reserved.
     public func release(_ numbers: Range<Int>) {
-        state.withLock { $0.released.append(numbers) }
+        state.withLock { state in
+            state.released.append(numbers)
+            for number in numbers where state.routes[number] == nil { state.reserved.remove(number) }
+        }
     }
 
     /// Changes routes.
     public func commit(_ changes: [RouteChange]) throws(InterruptError) {
         try note("commit \(changes.map(\.number))")
-        state.withLock { state in
+        try state.withLock { (state) throws(InterruptError) in
             state.settle()
+            for change in changes where change.route != nil && change.route != .pin {
+                guard state.reserved.contains(change.number) else { throw .numberNotReserved(change.number) }
+            }
             for change in changes { state.routes[change.number] = change.route }
         }
     }

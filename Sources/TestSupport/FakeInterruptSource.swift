@@ -2,6 +2,14 @@ public import InterruptSources
 public import LinuxSystem
 internal import SystemPackage
 
+/// Which type of a fake device is on, for the sources of one device.
+public final class FakeWorkingType: Sendable {
+    fileprivate let active = Lock<InterruptType?>(nil)
+
+    /// None is on.
+    public init() {}
+}
+
 /// A device's interrupts of one type without a device: the test raises them.
 public final class FakeInterruptSource: InterruptSource {
     /// The error of a call that was told to fail.
@@ -15,6 +23,7 @@ public final class FakeInterruptSource: InterruptSource {
     public let growsWhileEnabled: Bool
     private let calls: ScriptedCalls
     private let hostVectors: Int
+    private let device: FakeWorkingType
     private let state = Lock(State())
 
     /// What stands at the host.
@@ -35,15 +44,18 @@ public final class FakeInterruptSource: InterruptSource {
         public var held: Set<Int> = []
     }
 
-    /// A source that is off. Of `hostVectors` no more can be connected at a time.
+    /// A source that is off. Of `hostVectors` no more can be connected at a time. Sources with the same `device` are of
+    /// one device.
     public init(
-        _ type: InterruptType, count: Int, grows: Bool = true, hostVectors: Int = .max, calls: ScriptedCalls = .init()
+        _ type: InterruptType, count: Int, grows: Bool = true, hostVectors: Int = .max,
+        calls: ScriptedCalls = .init(), device: FakeWorkingType = .init()
     ) {
         self.type = type
         self.count = count
         growsWhileEnabled = grows && type == .msix
         self.hostVectors = hostVectors
         self.calls = calls
+        self.device = device
     }
 
     /// What stands at the host now.
@@ -88,6 +100,14 @@ public final class FakeInterruptSource: InterruptSource {
     /// Turns it on.
     public func enable(_ notifiers: [EventFD?]) throws(InterruptError) {
         try note("enable \(describe(notifiers))")
+        try device.active.withLock { (active) throws(InterruptError) in
+            if active != nil && active != type { throw .otherTypeActive }
+            try enableAlone(notifiers)
+            active = type
+        }
+    }
+
+    private func enableAlone(_ notifiers: [EventFD?]) throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in
             guard state.provided == nil else { throw .alreadyEnabled }
             state.provided = notifiers.count
@@ -122,6 +142,7 @@ public final class FakeInterruptSource: InterruptSource {
     /// Turns it off.
     public func disable() throws(InterruptError) {
         try note("disable")
+        device.active.withLock { if $0 == type { $0 = nil } }
         state.withLock { state in
             state.provided = nil
             state.wired = [:]

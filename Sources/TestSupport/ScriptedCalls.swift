@@ -17,7 +17,7 @@ public final class ScriptedCalls: Sendable {
     }
 
     /// Notes a call. Returns whether it is to fail.
-    func shouldFail(_ name: String) -> Bool {
+    public func shouldFail(_ name: String) -> Bool {
         state.withLock { state in
             let index = state.names.count
             state.names.append(name)

@@ -17,6 +17,15 @@ public final class VFIOInterrupts: Sendable {
         self.device = device
     }
 
+    /// The sources of all types that the device has, for its ``DeviceInterrupts``. Throws as ``source(_:)`` does.
+    public func sources() throws(InterruptError) -> [VFIOInterruptSource] {
+        var sources: [VFIOInterruptSource] = []
+        for type in InterruptType.allCases {
+            if let source = try source(type) { sources.append(source) }
+        }
+        return sources
+    }
+
     /// The source of one type; nil if the device has none of it. Throws ``InterruptError/invalidCount(_:_:)`` for a
     /// count that PCI does not allow, whoever came up with it.
     public func source(_ type: InterruptType) throws(InterruptError) -> VFIOInterruptSource? {

@@ -51,6 +51,14 @@ struct Failure {
             return "\(error.operation) of \(error.device) goes on in the background at the step \(error.step): "
                 + "\(error.cause). `vfioctl show \(error.device)` shows how far it is."
         }
+        if let error = Wire.DeviceAskedBack(error) {
+            return "\(error.operation) of \(error.device) ended early: the host asks for the device back, because "
+                + "somebody unbinds its driver or removes it. `vfioctl restore \(error.device)` puts its settings back."
+        }
+        if let error = Wire.DeviceFailed(error) {
+            return "\(error.operation) of \(error.device) ended early: the device reported an uncorrectable error. "
+                + "The kernel log says which (journalctl -k -g AER)."
+        }
         if let error = Wire.SelfTestUnavailable(error) {
             return "\(error.device) cannot be tested: \(error.message) \(error.hint)"
         }

@@ -119,6 +119,38 @@ extension Wire {
         }
     }
 
+    /// The host asked for the device back while an operation used it.
+    public struct DeviceAskedBack: VfiodError, Hashable {
+        /// The name without the interface.
+        public static let name = "DeviceAskedBack"
+        /// The device.
+        public var device: String
+        /// What ended early.
+        public var operation: String
+
+        /// Creates a value.
+        public init(device: String, operation: String) {
+            self.device = device
+            self.operation = operation
+        }
+    }
+
+    /// The device reported an uncorrectable error while an operation used it.
+    public struct DeviceFailed: VfiodError, Hashable {
+        /// The name without the interface.
+        public static let name = "DeviceFailed"
+        /// The device.
+        public var device: String
+        /// What ended early.
+        public var operation: String
+
+        /// Creates a value.
+        public init(device: String, operation: String) {
+            self.device = device
+            self.operation = operation
+        }
+    }
+
     /// A self-test could not be run.
     public struct SelfTestUnavailable: VfiodError, Hashable {
         /// The name without the interface.

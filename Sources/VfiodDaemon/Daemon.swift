@@ -9,18 +9,20 @@ internal import VfiodAPI
 /// Serves io.vfiod until it is told to stop.
 public struct Daemon: Service {
     private let configuration: Configuration
+    private let loop: EventLoop
     private let devices: any DeviceOperations
     private let listener: SharedDescriptor
     private let notifier: Notifier
     private let watchdogInterval: Duration?
     private let logger: Logger
 
-    /// Serves `devices` on `listener`, a listening socket.
+    /// Serves `devices` on `listener`, a listening socket, with `loop`, which goes on when it has ended.
     public init(
-        _ configuration: Configuration, devices: any DeviceOperations, listener: SharedDescriptor,
+        _ configuration: Configuration, on loop: EventLoop, devices: any DeviceOperations, listener: SharedDescriptor,
         notifier: Notifier, watchdogInterval: Duration? = nil, logger: Logger
     ) {
         self.configuration = configuration
+        self.loop = loop
         self.devices = devices
         self.listener = listener
         self.notifier = notifier
@@ -30,8 +32,6 @@ public struct Daemon: Service {
 
     /// Serves, and on graceful shutdown waits for the operations that run, for at most the configured time.
     public func run() async throws {
-        let loop = try EventLoop(name: "vfiod-loop")
-        defer { loop.stop() }
         var limits = VarlinkServer.Limits()
         limits.connections = configuration.connections
         limits.connectionsPerUser = configuration.connectionsPerUser

@@ -22,18 +22,20 @@ public func runVfiod(_ configuration: Configuration) async throws {
     }
     let notifier = try Notifier(socketPath: environmentVariable("NOTIFY_SOCKET"))
     let listener = try listeningSocket(configuration)
+    let loop = try EventLoop(name: "vfiod-loop")
+    defer { loop.stop() }
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
             selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
-        uevents: try UeventSocket(), logger: logger)
+        on: loop, uevents: try UeventSocket(), logger: logger)
     _ = try await host.recover()
     await host.takeInventory()
     let interval = Notifier.watchdogInterval(
         microseconds: environmentVariable("WATCHDOG_USEC"), processID: environmentVariable("WATCHDOG_PID"),
         ownProcessID: getpid())
     let daemon = Daemon(
-        configuration, devices: host, listener: listener, notifier: notifier, watchdogInterval: interval,
+        configuration, on: loop, devices: host, listener: listener, notifier: notifier, watchdogInterval: interval,
         logger: logger)
     var group = ServiceGroupConfiguration(
         services: [.init(service: daemon)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

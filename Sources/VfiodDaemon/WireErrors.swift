@@ -31,6 +31,10 @@ extension VarlinkError {
             self =
                 Wire.StillRunning(device: device.description, operation: operation, step: step, cause: cause)
                 .varlinkError
+        case .askedBack(let device, let operation):
+            self = Wire.DeviceAskedBack(device: device.description, operation: operation).varlinkError
+        case .deviceFailed(let device, let operation):
+            self = Wire.DeviceFailed(device: device.description, operation: operation).varlinkError
         case .selfTestUnavailable(let device, let message, let hint):
             self =
                 Wire.SelfTestUnavailable(device: device.description, message: message, hint: hint).varlinkError
@@ -48,6 +52,8 @@ extension PassthroughError {
         case .wrongState(_, _, _, let message): message
         case .kernel(_, let step, let error, _): "\(step) failed: \(error)"
         case .stillRunning(_, _, let step, let cause): "\(step) goes on in the background: \(cause)"
+        case .askedBack: "ended early: the host asks for the device back"
+        case .deviceFailed: "ended early: the device reported an uncorrectable error"
         case .selfTestUnavailable(_, let message, _): message
         }
     }

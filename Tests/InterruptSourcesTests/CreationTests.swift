@@ -6,7 +6,7 @@ import Testing
 @Suite("Interrupt source group creation")
 struct CreationTests {
     @Test(
-        "counts that a type cannot have are refused",
+        "T1: counts that a type cannot have are refused",
         arguments: [
             (InterruptType.legacy, 0, false), (.legacy, 1, true), (.legacy, 2, false), (.msi, 0, false),
             (.msi, 1, true), (.msi, 3, false), (.msi, 5, false), (.msi, 32, true), (.msi, 33, false),

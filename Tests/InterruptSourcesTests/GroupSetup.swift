@@ -1,5 +1,6 @@
 import InterruptSources
 import LinuxSystem
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -28,6 +29,8 @@ enum GroupKind: String, CaseIterable, CustomTestStringConvertible {
 struct GroupSetup {
     let kind: GroupKind
     let calls = ScriptedCalls()
+    /// The eventfds that the group makes, by other names than the kernel calls, so that either can be told to fail.
+    let eventFDs = MadeEventFDs()
     let source: FakeInterruptSource
     let sink: FakeInterruptSink
     let group: InterruptSourceGroup
@@ -39,7 +42,9 @@ struct GroupSetup {
             calls: calls)
         sink = FakeInterruptSink(calls: calls)
         group = try InterruptSourceGroup(
-            source: source, sink: kind.hasSink ? sink : nil, pin: kind.type == .legacy && kind.hasSink ? 11 : nil)
+            source: source, sink: kind.hasSink ? sink : nil, count: nil,
+            pin: kind.type == .legacy && kind.hasSink ? 11 : nil,
+            newEventFD: { [eventFDs] () throws(KernelError) in try eventFDs.make() })
     }
 
     /// One configuration per vector, with the messages that MSI allows.
@@ -94,5 +99,24 @@ struct GroupSetup {
         let lineMasked: Bool
         let routes: [Int: InterruptRoute]
         let attached: [Int: Set<CInt>]
+    }
+}
+
+/// Makes eventfds for a group, and knows how many of them are left.
+final class MadeEventFDs: Sendable {
+    private struct Weak: Sendable {
+        weak var eventFD: EventFD?
+    }
+
+    let calls = ScriptedCalls()
+    private let made = Lock<[Weak]>([])
+
+    var count: Int { made.withLock { $0.count { $0.eventFD != nil } } }
+
+    func make() throws(KernelError) -> EventFD {
+        if calls.shouldFail("eventfd") { throw KernelError("eventfd", .tooManyOpenFiles) }
+        let eventFD = try EventFD()
+        made.withLock { $0.append(Weak(eventFD: eventFD)) }
+        return eventFD
     }
 }

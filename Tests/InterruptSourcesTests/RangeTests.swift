@@ -17,7 +17,8 @@ struct RangeTests {
         try setup.group.unmask(0)
         #expect(
             setup.calls.names == [
-                "clear unmask", "MASK", "connect 0 x", "MASK", "connect 0 x", "set unmask", "UNMASK",
+                "clear unmask", "MASK", "connect 0 x", "detach 11", "MASK", "attach 11", "connect 0 x", "set unmask",
+                "UNMASK",
             ])
         setup.calls.restart()
         try setup.group.disable()
@@ -54,7 +55,7 @@ struct RangeTests {
         let all = "[24, 25, 26, 27]"
         #expect(
             setup.calls.names == [
-                "commit \(all)", "attach 24", "attach 25", "attach 26", "attach 27", "enable -", "connect 0 xxxx",
+                "commit \(all)", "attach 24", "attach 25", "attach 26", "attach 27", "enable xxxx",
             ])
         setup.calls.restart()
         try setup.group.disable()
@@ -158,7 +159,7 @@ struct RangeTests {
         }
     }
 
-    @Test("more than the host has is refused with numbers and changes nothing", arguments: GroupKind.messages)
+    @Test("T11: more than the host has is refused with numbers and changes nothing", arguments: GroupKind.messages)
     func exhausted(_ kind: GroupKind) throws {
         let setup = try GroupSetup(kind, count: 16, hostVectors: 4)
         let before = setup.standing

@@ -1,5 +1,6 @@
 import InterruptSources
 import LinuxSystem
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -63,7 +64,7 @@ struct UndoTests {
         }
     }
 
-    @Test("a step that fails leaves all as it was", arguments: GroupKind.allCases, Operation.allCases)
+    @Test("T3: a step that fails leaves all as it was", arguments: GroupKind.allCases, Operation.allCases)
     func oneFailure(_ kind: GroupKind, _ operation: Operation) throws {
         var step = 0
         while true {
@@ -92,7 +93,9 @@ struct UndoTests {
         }
     }
 
-    @Test("where undo fails too, the snapshot says what is wired", arguments: GroupKind.allCases, Operation.allCases)
+    @Test(
+        "T3: where undo fails too, the snapshot says what is wired", arguments: GroupKind.allCases,
+        Operation.allCases)
     func nothingWorks(_ kind: GroupKind, _ operation: Operation) throws {
         for step in 0..<4 {
             let setup = try GroupSetup(kind)
@@ -107,6 +110,32 @@ struct UndoTests {
             #expect(setup.source.now.provided == nil)
             #expect(setup.sink.attached.isEmpty)
             #expect(kind.type == .legacy || setup.sink.routes.isEmpty)
+        }
+    }
+
+    @Test(
+        "Bad input: out of descriptors, whichever eventfd it is, all is as it was", arguments: GroupKind.allCases,
+        Operation.allCases)
+    func outOfDescriptors(_ kind: GroupKind, _ operation: Operation) throws {
+        var step = 0
+        while true {
+            let setup = try GroupSetup(kind)
+            try operation.prepare(setup)
+            let before = setup.standing
+            let count = setup.eventFDs.count
+            setup.eventFDs.calls.restart(failing: step)
+            do {
+                try operation.run(setup)
+                #expect(step == setup.eventFDs.calls.names.count)
+                return
+            } catch let error as InterruptError {
+                #expect(error == .kernel(KernelError("eventfd", .tooManyOpenFiles)))
+            }
+            setup.eventFDs.calls.restart()
+            #expect(setup.standing == before, "step \(step)")
+            #expect(setup.eventFDs.count == count, "step \(step)")
+            try operation.run(setup)
+            step += 1
         }
     }
 

@@ -13,12 +13,20 @@ struct HostFixture {
     let host: PassthroughHost
     let nic: PCIAddress
     let lines = Lines()
+    private let loop: RunningLoop
 
     /// Progress as it was said.
     final class Lines: Sendable {
         private let said = Lock<[String]>([])
         var all: [String] { said.withLock { $0 } }
         func add(_ line: String) { said.withLock { $0.append(line) } }
+    }
+
+    /// An event loop that ends with the fixture.
+    private final class RunningLoop: Sendable {
+        let loop: EventLoop
+        init() throws { loop = try EventLoop(name: "test-loop") }
+        deinit { loop.stop() }
     }
 
     /// `files` stand between the host and its sysfs; `log` gets the lines that are logged.
@@ -34,13 +42,14 @@ struct HostFixture {
             fake.addDriver("e1000e", matching: [nic])
             fake.addFunction(nic, driver: "e1000e", iommuGroup: 3)
         }
+        loop = try RunningLoop()
         host = try PassthroughHost(
             PassthroughHost.Configuration(
                 root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory,
                 stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
-            uevents: try fake.uevents.listen(), writer: fake, clock: clock, interfaceAddresses: { addresses },
-            logger: Logger(label: "test") { _ in LineLog(lines: log) })
+            on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, clock: clock,
+            interfaceAddresses: { addresses }, logger: Logger(label: "test") { _ in LineLog(lines: log) })
     }
 
     var progress: ProgressReport { { [lines] in lines.add($0) } }

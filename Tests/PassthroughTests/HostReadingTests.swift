@@ -204,16 +204,20 @@ import Testing
         #expect(foreign[2].vectors.map(\.wired) == [false, false, true, false, false])
         #expect(foreign[2].vectors[2].hostInterrupt == 40)
         #expect(foreign[2].vectors[2].hostCount == 3)
-        fixture.host.liveGroups.add(fixture.nic, .msix) {
-            [
-                InterruptVectorState(
-                    index: 2, wired: true, masked: true, pending: true, hostInterrupt: nil, hostCount: nil)
-            ]
-        }
+        let device = try VirtualInterrupts([.msix: 5])
+        let groups = try DeviceInterrupts([try #require(device.source(.msix))], sink: nil)
+        fixture.host.liveGroups.add(fixture.nic, groups)
+        #expect(try await fixture.host.interrupts(fixture.nic) == foreign, "ours, and not live")
+        try groups.switchTo(.msix)
+        try groups.group(.msix)?.mask(2)
+        device.raise(2)
         let own = try await fixture.host.interrupts(fixture.nic)
-        #expect(own[2].vectors.map(\.masked) == [true])
-        #expect(own[2].vectors.map(\.hostInterrupt) == [40])
-        fixture.host.liveGroups.remove(fixture.nic, .msix)
+        #expect(own[2].state == "live")
+        #expect(own[2].vectors.map(\.wired) == [true, true, true, true, true])
+        #expect(own[2].vectors.map(\.masked) == [false, false, true, false, false])
+        #expect(own[2].vectors.map(\.pending) == [false, false, true, false, false])
+        #expect(own[2].vectors.map(\.hostInterrupt) == [nil, nil, 40, nil, nil])
+        fixture.host.liveGroups.remove(fixture.nic)
         #expect(try await fixture.host.interrupts(fixture.nic) == foreign)
     }
 

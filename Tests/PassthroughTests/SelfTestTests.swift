@@ -5,6 +5,7 @@ import SelfTestProtocol
 import TestSupport
 import Testing
 import VFIO
+import VFIOInterrupts
 
 @testable import Passthrough
 
@@ -80,7 +81,7 @@ struct SelfTestTests {
     /// A self-test of a fake device. `hostVectors` is what the host has to give away.
     private func selfTest(
         intx: UInt32 = 0, msi: UInt32 = 0, msix: UInt32 = 0, hostVectors: Int = 1000, window: Int = 256,
-        deliveryMilliseconds: Int = 2000
+        deliveryMilliseconds: Int = 2000, told: @escaping () -> VFIODeviceEvent? = { nil }
     ) throws -> (test: SelfTest, vfio: FakeVFIO) {
         let kernel = FakeKernel()
         let vfio = FakeVFIO(hostVectors: hostVectors)
@@ -91,7 +92,8 @@ struct SelfTestTests {
             try #require(PCIAddress("0000:00:10.0")), iommuGroup: 7, kernel: kernel)
         let limits = SelfTestLimits(window: window, deliveryMilliseconds: deliveryMilliseconds)
         let test = SelfTest(
-            device: device, testDevice: nil, guests: guests, limits: limits, progress: { _ in }, showGroup: { _ in })
+            device: device, interrupts: try DeviceInterrupts(VFIOInterrupts(device).sources(), sink: nil),
+            testDevice: nil, guests: guests, limits: limits, progress: { _ in }, told: told)
         return (test, vfio)
     }
 
@@ -174,6 +176,35 @@ struct SelfTestTests {
         #expect(!report.passed)
         #expect((report.fired, report.lost, report.delivered) == (8, 8, 0))
         #expect(report.notes.contains("stopped after 8 raises in a row were lost"))
+    }
+
+    @Test(
+        "what the device tells of ends the test early and by name, also while it waits, and nothing stays wired",
+        arguments: VFIODeviceEvent.allCases, [SelfTestRequest.Fault.stopVCPU, nil])
+    func toldEarly(_ event: VFIODeviceEvent, fault: SelfTestRequest.Fault?) throws {
+        var asked = 0
+        let (test, vfio) = try selfTest(intx: 1, msix: 100, window: 32, deliveryMilliseconds: 60_000) {
+            asked += 1
+            return asked > 40 ? event : nil
+        }
+        let failure = #expect(throws: SelfTestFailure.self) { try test.run(request(count: 1_000_000, fault: fault)) }
+        guard case .told(event) = failure?.cause else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
+        #expect(asked < 60)
+        #expect(guests.launched.withLock { $0.allSatisfy { $0.state.withLock(\.ended) } })
+        #expect(vfio.hostVectors == 1000)
+    }
+
+    @Test("a test that fails after the device told of something fails because of it")
+    func toldBeforeFailure() throws {
+        let (test, _) = try selfTest(msix: 5, hostVectors: 0) { .error }
+        let failure = #expect(throws: SelfTestFailure.self) { try test.run(request([.msix])) }
+        guard case .told(.error) = failure?.cause else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
     }
 
     @Test("a fault that needs two vectors is not injected silently into one")

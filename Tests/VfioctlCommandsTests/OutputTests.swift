@@ -183,6 +183,11 @@ struct OutputTests {
             kernel.text
                 == "0000:00:10.0: the step unbind failed, write /sys/x gave EBUSY. Wait. [io.vfiod.KernelRefused]")
         #expect(kernel.status == ExitStatus.failed)
+        let askedBack = failure(Wire.DeviceAskedBack(device: "0000:00:10.0", operation: "selftest").varlinkError)
+        #expect(askedBack.text.hasPrefix("selftest of 0000:00:10.0 ended early: the host asks for the device back"))
+        #expect(askedBack.text.contains("vfioctl restore 0000:00:10.0"))
+        let failed = failure(Wire.DeviceFailed(device: "0000:00:10.0", operation: "selftest").varlinkError)
+        #expect(failed.text.contains("the device reported an uncorrectable error"))
         let refused = failure(
             Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
         #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused. [io.vfiod.Refused]\n[network-address]"))

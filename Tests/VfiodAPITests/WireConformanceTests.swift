@@ -157,6 +157,8 @@ struct WireConformanceTests {
             try sample(
                 Wire.KernelRefused(device: device, step: "unbind", call: "write", errno: "EBUSY", hint: "x")),
             try sample(Wire.StillRunning(device: device, operation: "restore", step: "unbind", cause: "x")),
+            try sample(Wire.DeviceAskedBack(device: device, operation: "selftest")),
+            try sample(Wire.DeviceFailed(device: device, operation: "selftest")),
             try sample(Wire.SelfTestUnavailable(device: device, message: "x", hint: "x")),
             try sample(Wire.ProtocolError(reason: "x")),
         ]

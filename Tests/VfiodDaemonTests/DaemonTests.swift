@@ -19,6 +19,9 @@ private final class RunningDaemon: Sendable {
     let group: ServiceGroup
     let log = Lines()
     private let notifications: DatagramReceiver
+    private let loop: EventLoop
+
+    deinit { loop.stop() }
 
     final class Lines: Sendable {
         private let lines = Lock<[String]>([])
@@ -35,8 +38,10 @@ private final class RunningDaemon: Sendable {
         let logger = Logger(label: "test") { [log] _ in
             SystemLogHandler(.standardError { log.add($0) }, identifier: "vfiod", level: .info)
         }
+        loop = try EventLoop(name: "test-loop")
         let daemon = Daemon(
-            Configuration(), devices: devices, listener: SharedDescriptor(try listener.descriptor.duplicate()),
+            Configuration(), on: loop, devices: devices,
+            listener: SharedDescriptor(try listener.descriptor.duplicate()),
             notifier: try Notifier(socketPath: directory.file("notify")), logger: logger)
         group = ServiceGroup(configuration: .init(services: [.init(service: daemon)], logger: logger))
     }
@@ -231,6 +236,11 @@ struct DaemonTests {
             let running = try await refusal(
                 .stillRunning(address, operation: "restore", step: "unbind", cause: "held by process 7"))
             #expect(Wire.StillRunning(running)?.cause == "held by process 7")
+            let askedBack = try await refusal(.askedBack(address, operation: "selftest"))
+            #expect(Wire.DeviceAskedBack(askedBack) == Wire.DeviceAskedBack(device: Self.edu, operation: "selftest"))
+            let failed = try await refusal(.deviceFailed(address, operation: "selftest"))
+            #expect(Wire.DeviceFailed(failed) == Wire.DeviceFailed(device: Self.edu, operation: "selftest"))
+            #expect(daemon.log.all.contains { $0.contains("ended early: the host asks for the device back") })
             let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
             #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
             #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })

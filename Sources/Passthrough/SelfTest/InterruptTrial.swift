@@ -1,6 +1,7 @@
 import InterruptSources
 import LinuxSystem
 import SelfTestProtocol
+import VFIOInterrupts
 
 /// How the interrupts of a trial are raised.
 enum TrialRaiser {
@@ -49,6 +50,7 @@ struct InterruptTrial {
     let raises: Int
     let limits: SelfTestLimits
     let progress: ProgressReport
+    let told: () -> VFIODeviceEvent?
 
     private(set) var report: SelfTestReport
     private var latencies = LatencyHistogram()
@@ -59,7 +61,8 @@ struct InterruptTrial {
 
     init(
         group: InterruptSourceGroup, raiser: TrialRaiser, guest: any SelfTestGuestPort, report: SelfTestReport,
-        raises: Int, limits: SelfTestLimits, progress: @escaping ProgressReport
+        raises: Int, limits: SelfTestLimits, progress: @escaping ProgressReport,
+        told: @escaping () -> VFIODeviceEvent?
     ) {
         self.group = group
         self.raiser = raiser
@@ -68,6 +71,7 @@ struct InterruptTrial {
         self.raises = raises
         self.limits = limits
         self.progress = progress
+        self.told = told
     }
 
     /// Whether so much was lost that going on would only take time.
@@ -119,6 +123,7 @@ struct InterruptTrial {
     }
 
     private mutating func raise(_ vector: Int, _ slot: Int, _ ledger: inout DeliveryLedger) throws(SelfTestFailure) {
+        try goOn()
         if case .device(let device, let registers) = raiser {
             try SelfTestFailure.wrap("arm vector \(vector)") { () throws(KernelError) in
                 try device.arm(vector, registers)
@@ -136,6 +141,7 @@ struct InterruptTrial {
         }
         let deadline = start &+ UInt64(limits.deliveryMilliseconds) &* 1_000_000
         let arrival = wait(until: deadline) { guest.count(slot) == expected }
+        try goOn()
         if let arrival { latencies.record(arrival &- start) }
         if case .device(let device, let registers) = raiser {
             try SelfTestFailure.wrap("acknowledge vector \(vector)") { () throws(KernelError) in
@@ -152,14 +158,19 @@ struct InterruptTrial {
         if arrival == nil { lostPerVector[vector, default: 0] += 1 }
     }
 
-    /// Watches for `isDone` until `deadline`; the time at which it was seen, nil if it was not. Spins first, because an
-    /// interrupt takes microseconds and a sleep more.
+    /// Throws what the device told of meanwhile.
+    private func goOn() throws(SelfTestFailure) {
+        if let event = told() { throw SelfTestFailure(told: event) }
+    }
+
+    /// Watches for `isDone` until `deadline`, or until the device tells of something; the time at which it was seen, nil
+    /// if it was not. Spins first, because an interrupt takes microseconds and a sleep more.
     private func wait(until deadline: UInt64, _ isDone: () -> Bool) -> UInt64? {
         let patience = monotonicNanoseconds() &+ 2_000_000
         while true {
             for _ in 0..<64 where isDone() { return monotonicNanoseconds() }
             let now = monotonicNanoseconds()
-            if now >= deadline { return isDone() ? now : nil }
+            if now >= deadline || told() != nil { return isDone() ? now : nil }
             if now >= patience { sleepBriefly() }
         }
     }

@@ -9,32 +9,34 @@ import VFIOInterrupts
 /// Blocks for as long as it takes: to be run on the device's lane.
 struct SelfTest {
     let device: VFIODevice
+    let interrupts: DeviceInterrupts
     let testDevice: (any TestDevice)?
     let guests: any SelfTestGuestLauncher
     let limits: SelfTestLimits
     let progress: ProgressReport
-    /// Told of each group while it is live, so that others can show it; nil when it has gone.
-    let showGroup: (InterruptSourceGroup?) -> Void
+    /// What the device told of since the test began, which ends it.
+    let told: () -> VFIODeviceEvent?
 
     /// Runs the trials that `request` asks for, by VFIO's loopback and, where the device is a known test device, by its
     /// own registers.
     func run(_ request: SelfTestRequest) throws(SelfTestFailure) -> [SelfTestReport] {
-        let interrupts = VFIOInterrupts(device)
+        do {
+            return try trials(request)
+        } catch {
+            // What failed then, failed because of it.
+            throw told().map(SelfTestFailure.init(told:)) ?? error
+        }
+    }
+
+    private func trials(_ request: SelfTestRequest) throws(SelfTestFailure) -> [SelfTestReport] {
         var reports: [SelfTestReport] = []
-        for type in request.types {
-            let source: VFIOInterruptSource?
-            do {
-                source = try interrupts.source(type)
-            } catch {
-                throw SelfTestFailure("look up \(type.rawValue)", error)
-            }
-            guard let source else { continue }
-            reports.append(try trial(source, .loopback, request))
+        for type in request.types where interrupts.types.contains(type) {
+            reports.append(try trial(type, .loopback, request))
             if let testDevice, testDevice.vectors(of: type) > 0 {
                 let registers = try SelfTestFailure.wrap("look up the device's registers") {
                     () throws(KernelError) in try VFIORegisters(device)
                 }
-                reports.append(try trial(source, .device(testDevice, registers), request))
+                reports.append(try trial(type, .device(testDevice, registers), request))
             }
         }
         guard !reports.isEmpty else {
@@ -47,27 +49,25 @@ struct SelfTest {
     }
 
     private func trial(
-        _ source: VFIOInterruptSource, _ raiser: TrialRaiser, _ request: SelfTestRequest
+        _ type: InterruptType, _ raiser: TrialRaiser, _ request: SelfTestRequest
     ) throws(SelfTestFailure) -> SelfTestReport {
-        let type = source.type
-        var reachable = source.count
+        let group: InterruptSourceGroup
+        do {
+            group = try interrupts.makeGroup(type)
+        } catch {
+            throw SelfTestFailure("make the interrupt source group", error)
+        }
+        // The next guest is to get eventfds that this one never had.
+        defer { interrupts.destroyGroup(type) }
+        var reachable = group.count
         if case .device(let device, _) = raiser { reachable = min(reachable, device.vectors(of: type)) }
         var report = SelfTestReport(
-            type: type, raiser: raiser.name, vectors: source.count,
+            type: type, raiser: raiser.name, vectors: group.count,
             tested: min(request.vectors ?? reachable, reachable))
         if let asked = request.vectors, asked > reachable, raiser.name == .loopback {
             report.notes.append("asked for \(asked) vectors, the device has \(reachable)")
         }
-        let group: InterruptSourceGroup
-        do {
-            group = try InterruptSourceGroup(source: source, sink: nil)
-        } catch {
-            throw SelfTestFailure("make the interrupt source group", error)
-        }
-        defer { group.destroy() }
         try enable(group, &report)
-        defer { showGroup(nil) }
-        showGroup(group)
         if [.swapRoutes, .shareVector].contains(request.fault), report.tested < 2 {
             report.notes.append("the fault \(request.fault?.rawValue ?? "") needs two vectors: none was injected")
         }
@@ -91,18 +91,19 @@ struct SelfTest {
         }
         var trial = InterruptTrial(
             group: group, raiser: raiser, guest: guest, report: report, raises: request.count, limits: limits,
-            progress: progress)
+            progress: progress, told: told)
         try walk(&trial, window)
         return trial.finish()
     }
 
-    /// Turns the type on: MSI-X with every vector masked, the others as a whole.
+    /// Makes the group's type the working one: MSI-X with every vector masked, the others as a whole.
     private func enable(_ group: InterruptSourceGroup, _ report: inout SelfTestReport) throws(SelfTestFailure) {
         let configuration = InterruptConfiguration(startsMasked: group.type == .msix)
         var vectors = group.count
         while true {
             do throws(InterruptError) {
-                return try group.enable([InterruptConfiguration](repeating: configuration, count: vectors))
+                return try interrupts.switchTo(
+                    group.type, [InterruptConfiguration](repeating: configuration, count: vectors))
             } catch {
                 guard group.type == .msi, case .hostExhausted(_, let available) = error, available >= 1,
                     available < vectors

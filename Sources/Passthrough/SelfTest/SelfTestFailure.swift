@@ -1,6 +1,7 @@
 import InterruptSources
 import LinuxSystem
 import SelfTestProtocol
+import VFIOInterrupts
 
 /// Why a self-test could not be carried out, as opposed to what it found.
 struct SelfTestFailure: Error {
@@ -10,6 +11,8 @@ struct SelfTestFailure: Error {
         case interrupts(InterruptError)
         case guest(GuestProtocolError)
         case unavailable(String)
+        /// What the device told of while the test ran.
+        case told(VFIODeviceEvent)
     }
 
     /// What was being done, for people.
@@ -42,6 +45,10 @@ struct SelfTestFailure: Error {
                 step, .guest(error), "try again; the kernel log says what KVM made of it (journalctl -k)"
             )
         }
+    }
+
+    init(told event: VFIODeviceEvent) {
+        (step, cause, hint) = ("self-test", .told(event), "")
     }
 
     init(unavailable message: String, hint: String) {
