@@ -4,6 +4,13 @@ internal import LinuxSystem
 extension Wiring {
     /// Makes the host signal these targets. Turns the type on, or provides for more vectors, where that is needed.
     mutating func connect(_ vectors: VectorSet, to target: (Wiring, Int) -> Target) throws(InterruptError) {
+        try connect(vectors, to: target, done: 0)
+    }
+
+    /// As ``connect(_:to:)``, where the first `done` vectors of the same batch came with the type.
+    private mutating func connect(
+        _ vectors: VectorSet, to target: (Wiring, Int) -> Target, done first: Int
+    ) throws(InterruptError) {
         if vectors.isEmpty { return }
         for index in vectors.indices { try makeDescriptor(index, target(self, index)) }
         guard let provided else { return try turnOn(vectors, target) }
@@ -12,9 +19,9 @@ extension Wiring {
         if needed > provided && !source.growsWhileEnabled {
             return try grow(to: needed, changes, target)
         }
-        var done = 0
+        var done = first
         for run in changes.runs {
-            try connect(run, target, done: done, asked: changes.count)
+            try connect(run, target, done: done, asked: first + changes.count)
             done += run.count
         }
     }
@@ -29,23 +36,26 @@ extension Wiring {
     }
 
     private mutating func turnOn(_ vectors: VectorSet, _ target: (Wiring, Int) -> Target) throws(InterruptError) {
-        if type == .msix && source.growsWhileEnabled {
-            // Vector 0 without a descriptor turns the type on and takes no host vector; the others follow.
-            try enable(count: 1)
-            record(.turnedOn)
-            return try connect(vectors, to: target)
+        let asked = vectors.indices.count { target(self, $0) != .nothing }
+        let isLazy = type == .msix && source.growsWhileEnabled
+        let count: Int
+        if isLazy {
+            // Those from vector 0 on come with the type, which the host allocates in one go. A hole would take a host
+            // vector for nothing, so that the others follow; vector 0 itself may be one, and then takes none.
+            count = vectors.indices.enumerated().prefix { $0 == $1 && target(self, $1) != .nothing }.count
+        } else {
+            count = 1 + (vectors.indices.last { target(self, $0) != .nothing || type == .msi } ?? 0)
         }
-        let highest = vectors.indices.last { target(self, $0) != .nothing || type == .msi } ?? 0
-        for index in vectors.indices { wires[index].target = target(self, index) }
+        for index in vectors.indices where !isLazy || index < count { wires[index].target = target(self, index) }
         do {
-            try enable(count: highest + 1)
+            try enable(count: max(1, count))
         } catch {
-            let asked = vectors.indices.count { target(self, $0) != .nothing }
             let limited = limited(error, asked: asked, connected: 0)
             forgetTargets()
             throw limited
         }
         record(.turnedOn)
+        if isLazy { try connect(vectors, to: target, done: count) }
     }
 
     /// Turns the type off and on again with room for more vectors. What the eventfds have counted stays in them.

@@ -55,7 +55,7 @@ struct RangeTests {
         let all = "[24, 25, 26, 27]"
         #expect(
             setup.calls.names == [
-                "commit \(all)", "attach 24", "attach 25", "attach 26", "attach 27", "enable -", "connect 0 xxxx",
+                "commit \(all)", "attach 24", "attach 25", "attach 26", "attach 27", "enable xxxx",
             ])
         setup.calls.restart()
         try setup.group.disable()

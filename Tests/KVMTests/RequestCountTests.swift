@@ -118,15 +118,14 @@ struct RequestCountTests {
     }
 
     @Test(
-        "counted: enable is one table, an irqfd a vector, and the type turned on and connected at once; disable likewise",
+        "counted: enable is one table, an irqfd a vector, and one SET_IRQS for all; disable likewise",
         arguments: [1, 32])
     func enableAndDisable(count: Int) throws {
         for isLinux6dot5 in [true, false] {
             let counted = try Counted(.msix, count: UInt32(count), isLinux6dot5: isLinux6dot5)
             for _ in 0..<2 {
-                // Where vectors can be added later, the type is turned on without any, which takes no host vector.
                 let up = try counted.requests { _ in try counted.enable() }
-                #expect(up == Requests(tables: 1, irqfds: count, sets: isLinux6dot5 ? 2 : 1))
+                #expect(up == Requests(tables: 1, irqfds: count, sets: 1))
                 #expect(try counted.requests { _ in try counted.enable() } == Requests())
                 let down = try counted.requests { try $0.disable() }
                 #expect(down == Requests(tables: 1, irqfds: count, sets: 1))
@@ -185,7 +184,7 @@ struct RequestCountTests {
         for (index, message) in large.messages(0).enumerated() { try large.group.update(index, message) }
         #expect(large.requests == Requests())
         try large.group.enable()
-        #expect(large.requests == Requests(tables: 1, irqfds: 2048, sets: 2))
+        #expect(large.requests == Requests(tables: 1, irqfds: 2048, sets: 1))
         large.forget()
         try large.group.update(first: 0, large.messages(1))
         #expect(large.requests == Requests(tables: 1))
@@ -219,7 +218,7 @@ struct RequestCountTests {
         }
     }
 
-    @Test("counted: a line takes an irqfd, and no table where its pin has one; mask and unmask take three and four requests and the irqfd")
+    @Test("counted: a line takes an irqfd, and no table where its pin has a route; its mask also swaps its trigger")
     func line() throws {
         let counted = try Counted(.legacy, count: 1)
         for _ in 0..<2 {

@@ -74,30 +74,32 @@ static int commit(unsigned entries) {
     return result(request(machine, KVM_SET_GSI_ROUTING, &table));
 }
 
-int floor_start_processor(int owner) {
+static int start_processor(int owner) {
     int made = ioctl(owner, KVM_CREATE_VCPU, 0);
-    if (made < 0) return -errno;
     struct kvm_lapic_state apic;
-    if (ioctl(made, KVM_GET_LAPIC, &apic) < 0) return -errno;
+    if (made < 0 || ioctl(made, KVM_GET_LAPIC, &apic) < 0) return -errno;
     // The spurious-interrupt vector register: local APIC on.
     apic.regs[0xf0] = (char)0xff;
     apic.regs[0xf1] = 1;
-    if (ioctl(made, KVM_SET_LAPIC, &apic) < 0) return -errno;
-    return made;
+    return ioctl(made, KVM_SET_LAPIC, &apic) < 0 ? -errno : made;
+}
+
+struct floor_machine floor_make_machine(void) {
+    int system = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int made = system < 0 ? -1 : ioctl(system, KVM_CREATE_VM, 0);
+    if (made < 0 || ioctl(made, KVM_CREATE_IRQCHIP, 0) < 0) return (struct floor_machine){-errno, -errno};
+    close(system);
+    return (struct floor_machine){made, start_processor(made)};
 }
 
 int floor_open_machine(int foreign) {
     if (processor >= 0) close(processor);
     if (machine >= 0) close(machine);
     if (holding < 0) holding = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int system = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (system < 0) return -errno;
-    machine = ioctl(system, KVM_CREATE_VM, 0);
-    close(system);
-    if (machine < 0) return -errno;
-    if (ioctl(machine, KVM_CREATE_IRQCHIP, 0) < 0) return -errno;
-    processor = floor_start_processor(machine);
-    if (processor < 0) return processor;
+    struct floor_machine made = floor_make_machine();
+    if (made.processor < 0) return made.processor;
+    machine = made.machine;
+    processor = made.processor;
     kept = 0;
     for (unsigned pin = 0; pin < 24; pin++) {
         add_pin(pin, KVM_IRQCHIP_IOAPIC, pin);
@@ -209,14 +211,20 @@ int floor_disable_line(void) {
     return error ? error : set_irqfd(0, LINE, KVM_IRQFD_FLAG_DEASSIGN, 0);
 }
 
+// Neither the guest's EOI nor its INTx disable bit may lift the mask, and what KVM's worker still has to raise must have
+// been raised: hence the unmask eventfd cleared, the trigger swapped, and the irqfd taken away.
 int floor_mask_line(void) {
     int error = set_unmask(-1);
-    return error ? error : set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK, 0, 1, NULL);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK, 0, 1, NULL);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &holding);
+    return error ? error : set_irqfd(0, LINE, KVM_IRQFD_FLAG_DEASSIGN, 0);
 }
 
 int floor_unmask_line(void) {
     uint64_t count;
     if (read(notifiers[1], &count, 8) < 0 && errno != EAGAIN) return -errno;
-    int error = set_unmask(notifiers[1]);
+    int error = set_irqfd(0, LINE, KVM_IRQFD_FLAG_RESAMPLE, notifiers[1]);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, notifiers);
+    if (!error) error = set_unmask(notifiers[1]);
     return error ? error : set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL);
 }

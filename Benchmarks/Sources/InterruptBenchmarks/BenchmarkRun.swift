@@ -13,28 +13,31 @@ public struct BenchmarkRun {
     private static let largestOnDevice = 256
 
     private var measurements: [Measurement] = []
-    private var missing: [String] = []
+    private var notRun: [String] = []
 
     /// Nothing measured yet.
     public init() {}
 
-    /// Measures. With `once`, every operation is done once only, to count requests.
-    public mutating func measure(once: Bool) {
+    /// Measures. With `once`, every operation is done once only, to count requests; with `onlyDevices`, only what real
+    /// devices raise.
+    public mutating func measure(once: Bool, onlyDevices: Bool) {
         // A processor's caches and clock are its own.
         _ = floor_pin()
-        attempt("KVM, with a source that costs nothing") { run throws in try run.measureKVM(once: once) }
+        if !onlyDevices {
+            attempt("KVM, with a source that costs nothing") { run throws in try run.measureKVM(once: once) }
+        }
         let devices = BoundFunction.all()
-        if devices.isEmpty { missing.append("VFIO: no PCI function is bound to vfio-pci") }
+        if devices.isEmpty { notRun.append("VFIO: no PCI function is bound to vfio-pci") }
         for function in devices {
             attempt("VFIO, \(function.address)") { run throws in try run.measure(function, once: once) }
         }
     }
 
     /// One table of all that was measured, and what was not.
-    public var report: String {
-        let table = measurements.isEmpty ? "" : Report.table(measurements)
-        return table + missing.map { "not run: \($0)\n" }.joined()
-    }
+    public var report: String { (measurements.isEmpty ? "" : Report.table(measurements)) + missing }
+
+    /// What could not be measured on this machine, one line each.
+    public var missing: String { notRun.map { "not run: \($0)\n" }.joined() }
 
     /// Where vfiod made more requests of the kernel than it promises; empty is good.
     public var excesses: [String] {
@@ -81,6 +84,6 @@ public struct BenchmarkRun {
     }
 
     private mutating func attempt(_ what: String, _ body: (inout BenchmarkRun) throws -> Void) {
-        do { try body(&self) } catch { missing.append("\(what): \(error)") }
+        do { try body(&self) } catch { notRun.append("\(what): \(error)") }
     }
 }

@@ -12,22 +12,19 @@ struct GroupSide: BenchmarkSide {
     private let sink: KVMInterruptSink
     // Keeps the local APIC that messages go to.
     private let processor: SharedDescriptor
-    private let interrupts: VFIOInterrupts?
+    // Of the device, asked for once as a VMM does.
+    private var sources: [InterruptType: any InterruptSource] = [:]
     private var group: InterruptSourceGroup?
     private var flip: UInt32 = 0
 
     /// Groups over a machine of their own, with a real device's interrupts or with a source that costs nothing.
     init(foreignRoutes: Int, kernel: CountingKernel, device: VFIOInterrupts?) throws {
         self.kernel = kernel
-        interrupts = device
-        let node = try kernel.open("/dev/kvm", .readWrite)
-        let made = OwnedDescriptor(adopting: try kernel.ioctl(node.rawValue, 0xae01, "KVM_CREATE_VM"))
-        let raw = made.rawValue
-        let machine = KVMVirtualMachine(kernel: kernel, adopting: made)
-        try machine.createInterruptControllers()
-        let started = floor_start_processor(raw)
-        if started < 0 { throw KernelError("KVM_CREATE_VCPU", Errno(rawValue: -started)) }
-        processor = SharedDescriptor(OwnedDescriptor(adopting: started))
+        for type in InterruptType.allCases { sources[type] = try device?.source(type) }
+        let made = floor_make_machine()
+        if made.processor < 0 { throw KernelError("KVM_CREATE_VM", Errno(rawValue: -made.processor)) }
+        processor = SharedDescriptor(OwnedDescriptor(adopting: made.processor))
+        let machine = KVMVirtualMachine(kernel: kernel, adopting: OwnedDescriptor(adopting: made.machine))
         let foreign = (0..<foreignRoutes).map { index in
             KVMRoute(
                 gsi: UInt32(KVMRoute.maximumCount - 1 - index),
@@ -40,7 +37,7 @@ struct GroupSide: BenchmarkSide {
     var requests: Int { kernel.requests }
 
     mutating func create(_ type: InterruptType, count: Int) throws {
-        let source: any InterruptSource = try interrupts?.source(type) ?? FreeSource(type: type, count: count)
+        let source = sources[type] ?? FreeSource(type: type, count: count)
         group = try InterruptSourceGroup(source: source, sink: sink, count: count, pin: type == .legacy ? 16 : nil)
     }
 

@@ -10,12 +10,17 @@ enum { FLOOR_VECTORS = 2048, FLOOR_ROUTES = 4096 };
 // other work on the machine then makes no difference.
 int floor_pin(void);
 
-// Makes a machine with interrupt controllers and one virtual CPU that never runs, whose local APIC is on; `foreign` routes
-// stand in every table beside the pins'. Closes what was there before.
-int floor_open_machine(int foreign);
+// A machine with interrupt controllers and one virtual CPU that never runs, whose local APIC is on. Their descriptors, or
+// minus an errno in both.
+struct floor_machine {
+    int machine;
+    int processor;
+};
+struct floor_machine floor_make_machine(void);
 
-// The same for a machine of somebody else: a virtual CPU with its local APIC on. Returns its descriptor.
-int floor_start_processor(int machine);
+// Wires the vectors below to such a machine of its own, where `foreign` routes stand in every table beside the pins'.
+// Closes the one before.
+int floor_open_machine(int foreign);
 
 // Lets the calls below also wire this VFIO device, -1 for none. Its interrupts must be off.
 void floor_use_device(int device);
