@@ -27,10 +27,7 @@ extension Wiring {
         case .turnedOn:
             if (try? source.disable()) != nil { forgetTargets() }
         case .turnedOff(let count, let targets):
-            setTargets(first: 0, targets)
-            guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
-            provided = count
-            if type == .legacy { try? source.setLineMasked(isLineMasked) }
+            turnOnAgain(provided: count, targets)
         case .unmaskNotifier(let wasSet):
             if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
         case .lineMasked(let was):
@@ -57,6 +54,25 @@ extension Wiring {
         case .madeHoldings(let run):
             for index in run where wires[index].target != .holding { wires[index].holding = nil }
         }
+    }
+
+    /// As it was turned on: where vectors can be added the host provides for none that has no descriptor.
+    private mutating func turnOnAgain(provided count: Int, _ targets: [Target]) {
+        setTargets(first: 0, targets)
+        let isGrown = type == .msix && source.growsWhileEnabled
+        let first = isGrown ? [nil] : descriptors(0..<count)
+        guard (try? source.enable(first)) != nil else { return forgetTargets() }
+        provided = isGrown ? 1 : count
+        if isGrown {
+            for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
+                reconnect(run, descriptors(run))
+                provided = max(provided ?? 0, run.upperBound)
+            }
+        }
+        guard type == .legacy else { return }
+        // A line that was asserted meanwhile is only seen when a mask is lifted.
+        try? source.setLineMasked(true)
+        if !isLineMasked { try? source.setLineMasked(false) }
     }
 
     /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.

@@ -24,6 +24,10 @@ extension Wiring {
     }
 
     /// Ends delivery. What the device raises from now on is counted by an eventfd that nobody but us reads.
+    ///
+    /// An MSI-X vector keeps route and irqfd, which a guest that masks often would else wait for. KVM raises a message
+    /// while the eventfd is signalled, but for one whose destination its map of local APICs does not resolve, such as a
+    /// broadcast: what a worker of KVM has of those when the host has changed over arrives just after.
     mutating func hold(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
             try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _, _ in .holding }

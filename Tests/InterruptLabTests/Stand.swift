@@ -126,6 +126,12 @@ final class StandBench: Sendable {
 
     deinit { group.destroy() }
 
+    /// A second group over the source, whose interrupts arrive as those of the first, which must not be live.
+    func anotherGroup(count: Int) throws -> InterruptSourceGroup {
+        try InterruptSourceGroup(
+            source: source, sink: guest.sink, count: count, pin: stand.type == .legacy ? CountingGuest.pin : nil)
+    }
+
     /// The slot on which vector `index` arrives, of `shifted` messages.
     func slot(_ index: Int, shift: Int = 0) -> Int { (index + shift) % guest.slots }
 

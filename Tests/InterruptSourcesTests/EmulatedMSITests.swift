@@ -224,7 +224,8 @@ struct EmulatedMSITests {
 
     @Test("a device's capability is taken over, what a guest can change in it is not")
     func copying() throws {
-        let device: [UInt8] = [0x05, 0x60, 0xc9, 0x01]
+        func space(_ capability: [UInt8]) -> [UInt8] { [UInt8](repeating: 0, count: 0x50) + capability }
+        let device = space([0x05, 0x60, 0xc9, 0x01])
         let msi = try EmulatedMSI(copying: device.span, at: 0x50, deviceID: 0x20)
         #expect(msi.count == 16 && msi.is64Bit && msi.masksVectors && !msi.isEnabled && msi.activeCount == 1)
         #expect(msi.configuration(at: 0x50, 4) == [0x05, 0x60, 0x88, 0x01])
@@ -235,7 +236,7 @@ struct EmulatedMSITests {
         }
         for wrong: [UInt8] in [[], [0x05, 0, 0], [0x11, 0, 0, 0], [0x05, 0, 0x0c, 0], [0x05, 0, 0x0e, 0]] {
             #expect(throws: InterruptError.malformedCapability(.msi)) {
-                try EmulatedMSI(copying: wrong.span, at: 0x50)
+                try EmulatedMSI(copying: space(wrong).span, at: 0x50)
             }
         }
     }

@@ -40,7 +40,8 @@ struct EmulatedMSIXTests {
 
     @Test("a device's capability is taken over, what a guest can change in it is not")
     func copying() throws {
-        let device: [UInt8] = [0x11, 0x80, 0xff, 0xc7, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0]
+        let capability: [UInt8] = [0x11, 0x80, 0xff, 0xc7, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0]
+        let device = [UInt8](repeating: 0, count: 0x50) + capability
         let msix = try EmulatedMSIX(copying: device.span, at: 0x50)
         #expect(msix.count == 2048 && !msix.isEnabled && !msix.isFunctionMasked)
         #expect(msix.table == MSIXLocation(bar: 3, offset: 0x2000))
@@ -48,11 +49,15 @@ struct EmulatedMSIXTests {
         #expect(msix.configuration(at: 0x50, 12) == [0x11, 0x80, 0xff, 0x07, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0])
         #expect(try EmulatedMSIX(copying: device.span, at: 0x50, count: 5).count == 5)
         #expect(try EmulatedMSIX(copying: device.span, at: 0x50, count: 5000).count == 2048)
-        for wrong in [
-            [], Array(device.prefix(11)), [0x05] + device.dropFirst(),
-            device.prefix(4) + [0x06] + device.dropFirst(5), device.prefix(8) + [0x07] + device.dropFirst(9),
-        ] {
-            let wrong = Array(wrong)
+        for length in [0, 0x50, 0x5b] {
+            #expect(throws: InterruptError.malformedCapability(.msix)) {
+                try EmulatedMSIX(copying: Array(device.prefix(length)).span, at: 0x50)
+            }
+        }
+        // Another capability, and BARs that no function has.
+        for (position, byte) in [(0x50, 0x05), (0x54, 0x06), (0x58, 0x07)] as [(Int, UInt8)] {
+            var wrong = device
+            wrong[position] = byte
             #expect(throws: InterruptError.malformedCapability(.msix)) {
                 try EmulatedMSIX(copying: wrong.span, at: 0x50)
             }

@@ -74,20 +74,24 @@ public struct EmulatedMSI: Sendable {
         if masksVectors { registers.makeWritable(bits(of: count), at: maskPosition) }
     }
 
-    /// The capability that a device has at byte `position` of its configuration space, from its bytes there, with every
-    /// bit that a guest can change at its value after reset. `count` offers fewer vectors than the device.
+    /// The capability that a device has at byte `position` of its configuration space, whose bytes from 0 on are given,
+    /// with every bit that a guest can change at its value after reset. `count` offers fewer vectors than the device.
     ///
-    /// Throws ``InterruptError/malformedCapability(_:)`` if the bytes are no MSI capability.
+    /// Throws ``InterruptError/malformedCapability(_:)`` if there is no MSI capability.
     public init(
-        copying bytes: Span<UInt8>, at position: UInt8, count: Int? = nil, deviceID: UInt32? = nil
+        copying configuration: Span<UInt8>, at position: UInt8, count: Int? = nil, deviceID: UInt32? = nil
     ) throws(InterruptError) {
-        guard bytes.count >= 4, bytes[0] == EmulatedMSI.capabilityID else { throw .malformedCapability(.msi) }
-        let control = UInt16(bytes[3]) << 8 | UInt16(bytes[2])
+        let first = Int(position)
+        guard first <= configuration.count - 4, configuration[first] == EmulatedMSI.capabilityID else {
+            throw .malformedCapability(.msi)
+        }
+        let control = UInt16(configuration[first + 3]) << 8 | UInt16(configuration[first + 2])
         let capable = 1 << Int(control >> Control.capableShift & Control.field)
         guard capable <= InterruptType.msi.maximumCount else { throw .malformedCapability(.msi) }
         try self.init(
             count: min(count ?? capable, capable), is64Bit: control & Control.is64Bit != 0,
-            masksVectors: control & Control.masksVectors != 0, at: position, next: bytes[1], deviceID: deviceID)
+            masksVectors: control & Control.masksVectors != 0, at: position, next: configuration[first + 1],
+            deviceID: deviceID)
     }
 
     /// How many bytes the capability takes: 10, 14, 20 or 24.

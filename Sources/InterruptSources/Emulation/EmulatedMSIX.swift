@@ -63,21 +63,23 @@ public struct EmulatedMSIX: Sendable {
         registers.makeWritable(Control.functionMask | Control.enable, at: Position.control)
     }
 
-    /// The capability that a device has at byte `position` of its configuration space, from its bytes there, with every
-    /// bit that a guest can change at its value after reset. `count` offers fewer vectors than the device.
+    /// The capability that a device has at byte `position` of its configuration space, whose bytes from 0 on are given,
+    /// with every bit that a guest can change at its value after reset. `count` offers fewer vectors than the device.
     ///
-    /// Throws ``InterruptError/malformedCapability(_:)`` if the bytes are no MSI-X capability.
+    /// Throws ``InterruptError/malformedCapability(_:)`` if there is no MSI-X capability.
     public init(
-        copying bytes: Span<UInt8>, at position: UInt8, count: Int? = nil, deviceID: UInt32? = nil
+        copying configuration: Span<UInt8>, at position: UInt8, count: Int? = nil, deviceID: UInt32? = nil
     ) throws(InterruptError) {
-        guard bytes.count >= Position.end, bytes[0] == EmulatedMSIX.capabilityID,
-            let table = MSIXLocation(register: EmulatedMSIX.word(bytes, Position.table)),
-            let pendingBits = MSIXLocation(register: EmulatedMSIX.word(bytes, Position.pendingBits))
+        let first = Int(position)
+        guard first <= configuration.count - Position.end, configuration[first] == EmulatedMSIX.capabilityID,
+            let table = MSIXLocation(register: EmulatedMSIX.word(configuration, first + Position.table)),
+            let pendingBits = MSIXLocation(register: EmulatedMSIX.word(configuration, first + Position.pendingBits))
         else { throw .malformedCapability(.msix) }
-        let size = Int((UInt16(bytes[3]) << 8 | UInt16(bytes[2])) & Control.size) + 1
+        let control = UInt16(configuration[first + 3]) << 8 | UInt16(configuration[first + 2])
+        let size = Int(control & Control.size) + 1
         try self.init(
-            count: min(count ?? size, size), table: table, pendingBits: pendingBits, at: position, next: bytes[1],
-            deviceID: deviceID)
+            count: min(count ?? size, size), table: table, pendingBits: pendingBits, at: position,
+            next: configuration[first + 1], deviceID: deviceID)
     }
 
     /// How many bytes the table takes: 16 for each vector.
