@@ -13,7 +13,8 @@ extension Wiring {
             try wiring.setRoutes(delivered, route)
             try wiring.attach(delivered)
             try giveWay(.host)
-            try wiring.connect(vectors) { isMasked($1) ? $0.startingTarget($1) : .notifier }
+            let starting = delivered.count < vectors.count ? wiring.wires.indices.map(wiring.startingTarget) : []
+            try wiring.connect(vectors) { isMasked($0) ? starting[$0] : .notifier }
             try giveWay(.machine)
             wiring.collectPending(delivered)
             for index in delivered.indices where wiring.wires[index].isPending {
@@ -30,7 +31,7 @@ extension Wiring {
     /// broadcast: what a worker of KVM has of those when the host has changed over arrives just after.
     mutating func hold(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _, _ in .holding }
+            try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _ in .holding }
             try wiring.detach(VectorSet(in: vectors) { wiring.type == .msi || wiring.wires[$0].isHandedOut })
         }
     }
@@ -39,7 +40,7 @@ extension Wiring {
     /// itself holds what it raises from now on (Pending Bit Array).
     mutating func release(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(vectors) { _, _ in .nothing }
+            try wiring.connect(vectors) { _ in .nothing }
             try wiring.detach(vectors)
             try wiring.setRoutes(vectors) { _ in nil }
         }
