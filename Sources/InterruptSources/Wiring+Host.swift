@@ -29,10 +29,10 @@ extension Wiring {
     /// Turns the type off.
     mutating func turnOff() throws(InterruptError) {
         guard let count = provided else { return }
-        let targets = wires.map(\.target)
+        let (targets, wasMasked) = (wires.map(\.target), isLineMasked)
         try source.disable()
         forgetTargets()
-        record(.turnedOff(provided: count, targets))
+        record(.turnedOff(provided: count, targets, lineMasked: wasMasked))
     }
 
     private mutating func turnOn(_ vectors: VectorSet, _ target: (Wiring, Int) -> Target) throws(InterruptError) {
@@ -114,8 +114,11 @@ extension Wiring {
         for (index, target) in zip(first..<first + targets.count, targets) { wires[index].target = target }
     }
 
+    /// The type is off, and with it goes all that was set on it.
     mutating func forgetTargets() {
         provided = nil
+        isUnmaskNotifierSet = false
+        isLineMasked = false
         for index in wires.indices { wires[index].target = .nothing }
     }
 

@@ -26,11 +26,19 @@ extension Wiring {
             returnHeld(run)
         case .turnedOn:
             if (try? source.disable()) != nil { forgetTargets() }
-        case .turnedOff(let count, let targets):
+        case .turnedOff(let count, let targets, let wasMasked):
             setTargets(first: 0, targets)
-            guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
-            provided = count
-            if type == .legacy { try? source.setLineMasked(isLineMasked) }
+            if let provided {
+                // What was turned on since could not be turned off.
+                reconnect(0..<provided, descriptors(0..<provided))
+            } else {
+                guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
+                provided = count
+            }
+            guard type == .legacy else { return }
+            // A line that was asserted before it was turned on is only seen when the mask is lifted.
+            isLineMasked = (try? source.setLineMasked(true)) != nil
+            if !wasMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
         case .unmaskNotifier(let wasSet):
             if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
         case .lineMasked(let was):

@@ -38,7 +38,7 @@ struct Wiring: Sendable {
         case detached(Range<Int>)
         case connected(first: Int, [Target])
         case turnedOn
-        case turnedOff(provided: Int, [Target])
+        case turnedOff(provided: Int, [Target], lineMasked: Bool)
         case unmaskNotifier(wasSet: Bool)
         case lineMasked(was: Bool)
         case replaced(first: Int, [Wire])
