@@ -94,6 +94,7 @@ extension Wiring {
             // The kernel has disconnected the whole range, also what was connected before.
             setTargets(first: run.lowerBound, previous)
             reconnect(run, descriptors(run))
+            returnHeld(run)
             guard case .hostExhausted(_, let available) = error else { throw error }
             throw .hostExhausted(asked: asked, available: done + available)
         }

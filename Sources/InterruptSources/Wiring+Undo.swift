@@ -68,7 +68,7 @@ extension Wiring {
     }
 
     /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.
-    private mutating func returnHeld(_ run: Range<Int>) {
+    mutating func returnHeld(_ run: Range<Int>) {
         for index in run where type != .legacy && wires[index].target == .notifier {
             guard let holding = wires[index].holding, holding.drain() > 0 else { continue }
             let isDelivered = wires[index].isAttached || sink == nil
