@@ -36,7 +36,8 @@ extension Wiring {
     }
 
     private mutating func turnOn(_ vectors: VectorSet, _ target: (Wiring, Int) -> Target) throws(InterruptError) {
-        let asked = vectors.indices.count { target(self, $0) != .nothing }
+        let before = wires.map(\.target)
+        let asked = VectorSet(in: vectors) { target(self, $0) != .nothing }
         let isLazy = type == .msix && source.growsWhileEnabled
         let count: Int
         if isLazy {
@@ -50,7 +51,7 @@ extension Wiring {
         do {
             try enable(count: max(1, count))
         } catch {
-            let limited = limited(error, asked: asked, connected: 0)
+            let limited = limited(error, asked, before)
             forgetTargets()
             throw limited
         }
@@ -69,8 +70,7 @@ extension Wiring {
         do {
             try enable(count: count)
         } catch {
-            let connected = before.count { $0 != .nothing }
-            let limited = limited(error, asked: changes.count, connected: connected)
+            let limited = limited(error, changes, before)
             forgetTargets()
             throw limited
         }
@@ -127,11 +127,16 @@ extension Wiring {
         for index in run where wires[index].target == .notifier { wires[index].mayHaveCounted = true }
     }
 
-    /// Says how many of the vectors asked for could be had, where the source counts from vector 0 and `connected` of
-    /// what it counts was there before.
-    private func limited(_ error: InterruptError, asked: Int, connected: Int) -> InterruptError {
+    /// Says how many of the vectors asked for could be had, where the source counts from vector 0. Those that were
+    /// connected before stay so, and take nothing anew.
+    private func limited(_ error: InterruptError, _ asked: VectorSet, _ before: [Target]) -> InterruptError {
         guard case .hostExhausted(_, let available) = error else { return error }
         let possible = wires.prefix(max(0, available)).count { $0.target != .nothing }
-        return .hostExhausted(asked: asked, available: min(asked, max(0, possible - connected)))
+        var room = possible - before.count { $0 != .nothing }
+        let fitting = asked.indices.prefix { index in
+            if before[index] == .nothing { room -= 1 }
+            return room >= 0
+        }
+        return .hostExhausted(asked: asked.count, available: fitting.count)
     }
 }
