@@ -78,9 +78,9 @@ extension Wiring {
     }
 
     private mutating func enable(count: Int) throws(InterruptError) {
+        noteConnected(0..<count)
         try source.enable(descriptors(0..<count))
         provided = count
-        noteConnected(0..<count)
     }
 
     private mutating func connect(
@@ -88,6 +88,7 @@ extension Wiring {
     ) throws(InterruptError) {
         let previous = wires[run].map(\.target)
         for index in run { wires[index].target = target(self, index) }
+        noteConnected(run)
         do {
             try source.connect(first: run.lowerBound, descriptors(run))
         } catch {
@@ -99,7 +100,6 @@ extension Wiring {
             throw .hostExhausted(asked: asked, available: done + available)
         }
         provided = max(provided ?? 0, run.upperBound)
-        noteConnected(run)
         record(.connected(first: run.lowerBound, previous))
     }
 
@@ -123,6 +123,7 @@ extension Wiring {
         for index in wires.indices { wires[index].target = .nothing }
     }
 
+    /// Before an attempt: also in one that fails half way an event can come.
     private mutating func noteConnected(_ run: Range<Int>) {
         for index in run where wires[index].target == .notifier { wires[index].mayHaveCounted = true }
     }

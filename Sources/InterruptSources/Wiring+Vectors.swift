@@ -112,7 +112,8 @@ extension Wiring {
         try setRoutes(all) { _ in nil }
     }
 
-    private mutating func forgetPending() {
+    /// What was counted has nobody left to go to.
+    mutating func forgetPending() {
         for index in wires.indices {
             wires[index].isPending = false
             wires[index].holding = nil
