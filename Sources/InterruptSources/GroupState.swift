@@ -54,7 +54,8 @@ struct GroupState: Sendable {
     }
 
     mutating func disable() throws(InterruptError) {
-        guard phase == .live else { return }
+        // Also a configured group has something to give back where an enable failed and could not be undone either.
+        guard phase == .live || phase == .configured && wiring.isStanding else { return }
         try wiring.close()
         phase = .configured
     }
