@@ -49,8 +49,12 @@ extension Wiring {
                 wires[index].isHandedOut = wire.isHandedOut
                 wires[index].mayHaveCounted = wire.mayHaveCounted
             }
-        case .joined(let index, let notifier):
-            drop(notifier, of: index)
+        case .joined(let index, let notifier, let hadCounted):
+            // What was taken from a notifier that is given back goes back with it, unless its irqfd would take it.
+            if drop(notifier, of: index) && hadCounted {
+                wires[index].isPending = false
+                try? notifier.signal()
+            }
         case .parted(let index, let notifier):
             let attached: Void? = try? sink?.attach(notifier, to: base + index, resample: resample)
             wires[index].isAttached = attached != nil
