@@ -42,6 +42,8 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         case available(Int)
         case errno(String)
         case when(Condition, Outcome, else: Outcome)
+        /// One or the other, and nothing changed by either: stable kernels of one version differ.
+        case either(Outcome, Outcome)
     }
 
     /// The data of a VFIO_DEVICE_SET_IRQS.

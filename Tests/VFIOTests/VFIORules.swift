@@ -425,7 +425,8 @@ enum VFIORules {
                 .set(.req, .trigger, .eventfds([.raw(-1)]), .ok), .set(.req, .trigger, .eventfds([0]), .ok),
                 .set(.req, .trigger, .eventfds([.otherFile]), .errno("EINVAL")),
                 .set(.req, .trigger, .eventfds([.raw(100_000)]), .errno("EBADF")),
-                .set(.req, .trigger, .eventfds([.raw(-7)]), .errno("EINVAL")),
+                // Seen: ok on Debian's 6.1, EINVAL on its 6.12.
+                .set(.req, .trigger, .eventfds([.raw(-7)]), .either(.ok, .errno("EINVAL"))),
                 .set(.req, .trigger, .none(count: 1), .ok), .counts([0: 1]),
                 .set(.req, .trigger, .eventfds([.raw(-1)]), .ok),
                 .set(.req, .trigger, .none(count: 1), .errno("EINVAL")), .counts([:]),

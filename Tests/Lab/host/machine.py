@@ -27,6 +27,7 @@ VECTORS = {EDU: (1, 1, 0), E1000E: (1, 1, 5), NVME: (1, 0, 2048), XHCI: (1, 16, 
 ATTRIBUTES = ("driver_override", "power/control", "enable", "sriov_numvfs", "reset_method", "sriov_drivers_autoprobe")
 
 PCI = pathlib.Path("/sys/bus/pci/devices")
+UNSAFE_INTERRUPTS = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 
 
 def read(path):

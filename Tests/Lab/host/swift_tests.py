@@ -5,11 +5,12 @@ vfiod has no part in it: the tests hold the code below it against the kernel.
 """
 
 import os
+import re
 import subprocess
 import sys
 
 import machine
-from harness import undo
+from harness import cleanup, undo
 
 DEVICES = {
     "edu": machine.EDU,
@@ -29,7 +30,20 @@ def rebind(address, override):
     machine.write("/sys/bus/pci/drivers_probe", address)
 
 
+# What the kernel says when a line storms, a lock is held or an address is wrong: no test sees that by itself.
+TROUBLE = re.compile(r"nobody cared|WARNING: |BUG: |Oops|general protection|soft lockup|blocked for more than")
+
+
+def kernel_log():
+    return machine.run("dmesg").stdout.splitlines()
+
+
 machine.run("modprobe", "vfio-pci")
+if "IR-" not in machine.read("/proc/interrupts").decode():
+    # Nothing is remapped: VFIO wants to be told that this is meant.
+    machine.write(machine.UNSAFE_INTERRUPTS, "Y")
+    cleanup(machine.write, machine.UNSAFE_INTERRUPTS, "N")
+logged = len(kernel_log())
 devices = dict(DEVICES, igbvf=machine.first_virtual_function())
 for name in devices.values():
     rebind(name, "vfio-pci")
@@ -42,4 +56,6 @@ finally:
     for name in DEVICES.values():
         rebind(name, None)
     undo()
-sys.exit(status)
+trouble = [line for line in kernel_log()[logged:] if TROUBLE.search(line)]
+print("\n".join(["the kernel's log:", *trouble]) if trouble else "nothing in the kernel's log", flush=True)
+sys.exit(status or (3 if trouble else 0))

@@ -51,7 +51,7 @@ def edu():
     )
 
 
-@test(levels=("host", "kernel-6.1"), deadline=120)
+@test(levels=("host", "kernel-6.1", "kernel-backports"), deadline=120)
 def e1000e():
     expect(ping(), "no ping before Bind")
     pass_through(
@@ -62,7 +62,7 @@ def e1000e():
     expect(ping(), "no ping after Restore")
 
 
-@test(levels=("host", "kernel-6.1"), deadline=300)
+@test(levels=("host", "kernel-6.1", "kernel-backports"), deadline=300)
 def nvme():
     pass_through(NVME, {("intx", "loopback"): 1, ("msix", "loopback"): 2048}, 2)
     run("udevadm", "settle")

@@ -19,7 +19,7 @@ TRACING = "/sys/kernel/tracing"
 TRIGGER = f"{TRACING}/events/raw_syscalls/sys_enter/trigger"
 STRACE_LINE = re.compile(r"^(\d+) +(\w+)\(")
 HISTOGRAM_LINE = re.compile(r"common_pid: +(\d+), id: (\w+) .*hitcount: +(\d+)")
-FEW, MANY = 1_000, 10_000
+FEW = 1_000
 
 
 @dataclass
@@ -89,34 +89,35 @@ def count_by_strace(count):
     return Counts(calls, seconds)
 
 
-def compare(counted, calls_per_second):
+def compare(counted, most, calls_per_second):
     """Fails if calls grow with interrupts, beyond what a timer's calls are in the time the longer run takes more."""
     bind(EDU)
-    few, many = counted(FEW), counted(MANY)
+    few, many = counted(FEW), counted(most)
     restore(EDU)
     few_raising, few_rest = few.split(FEW)
-    many_raising, many_rest = many.split(MANY)
+    many_raising, many_rest = many.split(most)
     expect(few_raising and many_raising, "nobody seems to raise interrupts: the count is wrong")
     more = max(0.0, many.seconds - few.seconds)
     print(
         f"  calls beside the raising thread's: {few_rest.total()} for {FEW:,} interrupts in {few.seconds:.0f} s, "
-        f"{many_rest.total()} for {MANY:,} in {many.seconds:.0f} s",
+        f"{many_rest.total()} for {most:,} in {many.seconds:.0f} s",
         flush=True,
     )
-    for count, raising in ((FEW, few_raising), (MANY, many_raising)):
+    for count, raising in ((FEW, few_raising), (most, many_raising)):
         expect(len(raising) == 1, f"{len(raising)} threads work per interrupt at {count}: {[dict(c) for c in raising]}")
     allowed = 300 + more * calls_per_second
-    expect(allowed < (MANY - FEW) / 2, f"{more:.0f} s are too long to tell interrupts from the clock")
+    expect(allowed < (most - FEW) / 2, f"{more:.0f} s are too long to tell interrupts from the clock")
     if many_rest.total() - few_rest.total() > allowed:
         grown = dict((many_rest - few_rest).most_common(5))
-        raise Failure(f"{few_rest.total()} calls for {FEW}, {many_rest.total()} for {MANY} interrupts: {grown}")
+        raise Failure(f"{few_rest.total()} calls for {FEW}, {many_rest.total()} for {most} interrupts: {grown}")
 
 
 @test(deadline=300)
 def do_not_grow_with_interrupts():
-    compare(count_by_kernel, 10)
+    compare(count_by_kernel, 10_000, 10)
 
 
-@test(deadline=900)
+@test(deadline=600)
 def do_not_grow_under_strace():
-    compare(count_by_strace, 8)
+    # A call for each of 2,000 interrupts shows as well as for each of 9,000, and a fifth as long.
+    compare(count_by_strace, 3_000, 8)

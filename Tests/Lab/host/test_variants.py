@@ -2,9 +2,7 @@
 
 from client import bind, devices, error_of, restore, self_test
 from harness import cleanup, expect, expect_equal, test
-from machine import EDU, NVME, XHCI, differences, snapshot_all, write
-
-UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+from machine import EDU, NVME, UNSAFE_INTERRUPTS, XHCI, differences, snapshot_all, write
 
 
 @test(levels=("no-iommu",))
@@ -42,8 +40,8 @@ def refused_without_interrupt_remapping():
 @test(levels=("no-intremap",), deadline=120)
 def sixteen_vectors_become_one():
     """Without remapping the kernel gives a multi-vector MSI device one vector: said, not hidden."""
-    write(UNSAFE, "Y")
-    cleanup(write, UNSAFE, "N")
+    write(UNSAFE_INTERRUPTS, "Y")
+    cleanup(write, UNSAFE_INTERRUPTS, "N")
     bind(XHCI)
     reports, _ = self_test(XHCI, type="msi")
     restore(XHCI)

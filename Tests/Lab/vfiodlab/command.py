@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from . import image, lists, shows, test_levels, verbs
+from . import image, lists, shows, soak, test_levels, verbs
 from .report import LabError, Report
 
 
@@ -63,7 +63,7 @@ def parser():
         parents=[keep],
         help="everything that must hold; the last line says N passed, N failed",
         description="Levels: lab, format, unit, unit-thread, unit-address, units, benchmarks, host, no-iommu, "
-        "no-intremap, kernel-6.1. "
+        "no-intremap, kernel-6.1, kernel-backports, and both with -no-intremap. "
         "With --keep only the host's tests of the kept machine's variant run.",
     )
     test.add_argument(
@@ -76,8 +76,17 @@ def parser():
     verbs_of.add_parser(
         "demo", parents=[host, keep], help="bind, self-test and restore of five devices, told as it happens"
     )
-    soak = verbs_of.add_parser("soak", parents=[host, keep], help="the same many times: nothing may add up")
-    soak.add_argument("rounds", nargs="?", type=int, default=20, metavar="ROUNDS", help="default 20")
+    soak = verbs_of.add_parser(
+        "soak",
+        parents=[host, keep],
+        help="races and cycles for about an hour: nothing may be lost or add up",
+        description="The interrupt tests' races and cycles in their long form, on this machine's KVM and in the host; "
+        "then rounds of Bind, self-test and Restore of five devices.",
+    )
+    soak.add_argument("--seconds", type=int, default=60, help="how long each race goes on, default 60")
+    soak.add_argument("--cycles", type=int, default=10_000, help="of one vector, default 10,000; of a window, 1/200")
+    soak.add_argument("--rounds", type=int, default=20, help="of Bind, self-test and Restore, default 20")
+    soak.add_argument("--rounds-only", action="store_true", help="neither races nor cycles")
     verbs_of.add_parser(
         "bench", parents=[host, keep], help="the benchmarks of real devices beside their floor: a table of ratios"
     )
@@ -95,7 +104,7 @@ VERBS = {
     "test": test_levels.test,
     "shell": verbs.shell,
     "run": verbs.run,
-    "soak": shows.soak,
+    "soak": soak.soak,
     "bench": shows.bench,
     "list": lists.list_tests,
     "stop": verbs.stop,

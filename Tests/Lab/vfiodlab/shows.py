@@ -1,4 +1,4 @@
-"""The verbs that run one long program in the host: the demo, the soak and the benchmarks."""
+"""The verbs that run one long program in the host: the demo and the benchmarks."""
 
 import pathlib
 
@@ -6,15 +6,12 @@ from . import cache, host, kept, process
 from .variant import of_options
 from .verbs import forward
 
+DEMO = ["python3", "-B", "-u", "/run/payload/lab/demo.py"]
+BENCH = ["python3", "-B", "-u", "/run/payload/lab/bench.py"]
+
 
 def demo(report, options):
-    return _show(report, options, ["python3", "-B", "-u", "/run/payload/lab/demo.py"], 1200)
-
-
-def soak(report, options):
-    return _show(
-        report, options, ["python3", "-B", "-u", "/run/payload/lab/soak.py", str(options.rounds)], 600 * options.rounds
-    )
+    return _show(report, options, DEMO)
 
 
 def bench(report, options):
@@ -23,17 +20,15 @@ def bench(report, options):
     with cache.run_folder() as run:
         argv = ["swift", "build", "-c", "release", "--static-swift-stdlib", "--product", "interrupt-benchmarks"]
         process.run(report, "building the benchmarks", argv, run / "benchmarks.log", cwd=folder)
-    options.push = [str(folder / ".build" / "release" / "interrupt-benchmarks")]
-    return _show(report, options, ["python3", "-B", "-u", "/run/payload/lab/bench.py"], 1200)
+    return _show(report, options, BENCH, push=[folder / ".build" / "release" / "interrupt-benchmarks"])
 
 
-def _show(report, options, argv, deadline):
+def _show(report, options, argv, push=()):
     def run(channel):
         begun = report.elapsed()
-        for name in getattr(options, "push", []):
-            path = pathlib.Path(name)
+        for path in [*map(pathlib.Path, getattr(options, "push", [])), *push]:
             channel.put(f"/root/{path.name}", path.read_bytes(), path.stat().st_mode & 0o777)
-        status = channel.run(argv, forward, deadline=deadline)
+        status = channel.run(argv, forward, deadline=1200)
         report.say(f"{options.verb}: {'passed' if status == 0 else 'FAILED'} in {report.elapsed() - begun:.1f} s")
         return status
 

@@ -29,7 +29,7 @@ def build(report, sanitizer, log):
     process.run(report, what, ["swift", "build", "--build-tests", *_arguments(sanitizer)], log, cwd=cache.REPOSITORY)
 
 
-def run(report, sanitizer, log, events, names=None):
+def run(report, sanitizer, log, events, names=None, env=None, deadline=1200):
     """Runs the unit tests; returns {name: None | reason}."""
     argv = [
         "swift",
@@ -45,9 +45,10 @@ def run(report, sanitizer, log, events, names=None):
     if names is not None:
         argv += ["--filter", filter_for(names)]
     what = "running the unit tests" + (f" with the {sanitizer} sanitizer" if sanitizer else "")
-    env = dict(os.environ, TSAN_OPTIONS="halt_on_error=0:exitcode=66", ASAN_OPTIONS="detect_leaks=0")
+    options = {"TSAN_OPTIONS": "halt_on_error=0:exitcode=66", "ASAN_OPTIONS": "detect_leaks=0"}
     with report.busy(what, lambda: process.last_line(log)):
-        status = process.run_quietly(argv, log, cwd=cache.REPOSITORY, env=env, deadline=1200)
+        env = {**os.environ, **options, **(env or {})}
+        status = process.run_quietly(argv, log, cwd=cache.REPOSITORY, env=env, deadline=deadline)
     results = read_events(pathlib.Path(events).read_text(errors="replace") if os.path.exists(events) else "")
     blame_process(results, status, process.tail(log, 60))
     return results

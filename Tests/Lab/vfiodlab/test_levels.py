@@ -1,21 +1,22 @@
 """`lab test`: the levels, in the order of what they cost."""
 
-import re
 import shutil
 
-from . import build, cache, expected, host, kept, own_tests, packages, process, swift_tests
+from . import build, cache, expected, host, host_tests, kept, own_tests, packages, process, swift_tests
 from .report import LabError
 from .variant import Variant, of_options
 
-# The hosts that are booted: the level's name is also that of its list in expected/.
+# The hosts that are booted: the level's name is also that of its lists in expected/, LEVEL.txt for the host's own tests
+# and LEVEL-swift.txt for unit tests that run in the host.
 HOSTS = {
     "host": Variant(),
     "no-iommu": Variant(iommu=False),
     "no-intremap": Variant(intremap=False),
     "kernel-6.1": Variant(kernel="6.1"),
+    "kernel-6.1-no-intremap": Variant(kernel="6.1", intremap=False),
+    "kernel-backports": Variant(kernel="backports"),
+    "kernel-backports-no-intremap": Variant(kernel="backports", intremap=False),
 }
-
-RESULT = re.compile(r"^(ok|FAILED) (\S+?):? (.*)$")
 
 
 def test(report, options):
@@ -142,11 +143,14 @@ def _hosts(report, tally, folder, options):
     extra, payload = {}, None
     for level, variant in HOSTS.items():
         tests = tally.selected(level, expected.read(level))
-        in_swift = tally.selected(level, expected.read("host-swift")) if level == "host" else []
+        in_swift = tally.selected(level, expected.read(f"{level}-swift"))
         if not tests and not in_swift or kept_variant and kept_variant != variant:
             continue
         try:
-            if in_swift:
+            if not kept_variant:
+                # One payload for all hosts, and the first needs it: a filter may leave it without Swift tests.
+                in_any = any(tally.selected(other, expected.read(f"{other}-swift")) for other in HOSTS)
+            if (in_swift if kept_variant else in_any) and not extra:
                 # With the unit level the executable has been built; the sanitizers' builds must not make it old.
                 if not (folder / "unit.log").exists():
                     swift_tests.build(report, "", folder / "unit.log")
@@ -159,57 +163,9 @@ def _hosts(report, tally, folder, options):
             with machine as running:
                 channel = getattr(running, "channel", running)
                 if in_swift:
-                    _swift_in_host(report, tally, level, channel, in_swift)
+                    host_tests.swift(report, tally, level, channel, in_swift)
                 if tests:
-                    _python_in_host(report, tally, level, channel, tests)
+                    host_tests.python(report, tally, level, channel, tests)
         except LabError as error:
             tally.fail(level, "the host", str(error))
             report.plain(error.details)
-
-
-def _swift_in_host(report, tally, level, channel, tests):
-    """The unit tests that need a kernel's VFIO or KVM, against the host's."""
-    report.say(f"{len(tests)} Swift tests in the host")
-    names = [test.name for test in tests]
-    events = "/run/swift-tests.events"
-    status, text = channel.capture(
-        [
-            "python3",
-            "-B",
-            "/run/payload/lab/swift_tests.py",
-            "--event-stream-output-path",
-            events,
-            "--event-stream-version",
-            "0",
-            "--no-parallel",
-            "--filter",
-            swift_tests.filter_for(names),
-        ],
-        deadline=600,
-    )
-    _, stream = channel.capture(["cat", events])
-    results = swift_tests.read_events(stream)
-    swift_tests.blame_process(results, status, text[-3000:])
-    tally.settle(level, [expected.Expected(name) for name in names], results)
-
-
-def _python_in_host(report, tally, level, channel, tests):
-    report.say(f"{len(tests)} tests in the host ({level})")
-    results, buffered = {}, [b""]
-
-    def show(stream, data):
-        *lines, buffered[0] = (buffered[0] + data).split(b"\n")
-        for line in lines:
-            text = line.decode(errors="replace")
-            report.say("  " + text)
-            if match := RESULT.match(text):
-                results[match.group(2)] = None if match.group(1) == "ok" else match.group(3)
-
-    argv = ["python3", "-B", "-u", "/run/payload/lab/run_tests.py", "--level", level]
-    if tally.pattern:
-        argv += ["--only", *(test.name for test in tests)]
-    # Each test has a deadline of its own; this one only notices a runner that is gone.
-    status = channel.run(argv, show, deadline=3000)
-    if status not in (0, 1):
-        results["the runner"] = f"ended with status {status}"
-    tally.settle(level, [expected.Expected(test.name) for test in tests], results)
