@@ -94,6 +94,12 @@ let package = Package(
         .testTarget(
             name: "InterruptSourcesTests",
             dependencies: ["InterruptSources", "LinuxSystem", "TestSupport", system]),
+        .testTarget(
+            name: "InterruptModelTests",
+            dependencies: [
+                "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "PCI", "TestSupport", "VFIO",
+                "VFIOInterrupts", system,
+            ]),
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
         .testTarget(
             name: "VFIOTests",

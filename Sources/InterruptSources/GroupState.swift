@@ -34,12 +34,18 @@ struct GroupState: Sendable {
             guard wanted == remembered else { throw .alreadyEnabled }
             return
         }
-        if type == .legacy {
-            try wiring.openLine(masked: masks.first ?? false, giveWay)
-        } else {
-            try wiring.open(
-                VectorSet(0..<wanted.count), masked: { masks[$0] }, giveWay,
-                { wanted[$0].message.map(InterruptRoute.message) })
+        do throws(InterruptError) {
+            if type == .legacy {
+                try wiring.openLine(masked: masks.first ?? false, giveWay)
+            } else {
+                try wiring.open(
+                    VectorSet(0..<wanted.count), masked: { masks[$0] }, giveWay,
+                    { wanted[$0].message.map(InterruptRoute.message) })
+            }
+        } catch {
+            // What came while it was half enabled is not for the next time.
+            wiring.forgetPending()
+            throw error
         }
         phase = .live
         active = wanted.count
@@ -48,7 +54,8 @@ struct GroupState: Sendable {
     }
 
     mutating func disable() throws(InterruptError) {
-        guard phase == .live else { return }
+        // Also a configured group has something to give back where an enable failed and could not be undone either.
+        guard phase == .live || phase == .configured && wiring.isStanding else { return }
         try wiring.close()
         phase = .configured
     }

@@ -18,6 +18,11 @@ public import LinuxSystem
 /// Destroyed, every call is an error but disable and destroy. A call that throws has changed nothing, unless it says
 /// otherwise. All calls are synchronous, may block for the kernel, and can come from any thread: one lock per group.
 ///
+/// Where the kernel also refuses to take a step of a failed call back, the call still throws what stood against it first.
+/// Phase, configurations and masks are as before, and nothing is delivered for a masked vector; ``snapshot()`` shows as
+/// connected only what is. ``disable()`` then gives back all that is left, also of a configured group, after which the
+/// group can be enabled as before.
+///
 /// With a sink the group drives a VM of this process. Without one its notifiers are handed to another process, which
 /// joins them to its own VM: there are no routes, ``base`` is 0, and ``trigger(_:)`` is the source's loopback.
 public final class InterruptSourceGroup: Sendable {
@@ -103,7 +108,8 @@ public final class InterruptSourceGroup: Sendable {
     }
 
     /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and
-    /// configurations are kept, of an MSI block also its size.
+    /// configurations are kept, of an MSI block also its size. Nothing if it is configured, but for what an earlier call
+    /// could not give back.
     public func disable() throws(InterruptError) {
         try state.withLock { (state) throws(InterruptError) in try state.disable() }
     }
@@ -206,7 +212,8 @@ public final class InterruptSourceGroup: Sendable {
         state.withLock { $0.snapshot() }
     }
 
-    /// Takes everything down, whatever the kernel says, and gives the numbers back. The second time it does nothing.
+    /// Takes everything down, whatever the kernel says, and gives the numbers back. What it refuses twice stays until the
+    /// device and the VM are closed. The second time it does nothing.
     public func destroy() {
         state.withLock { $0.destroy() }
     }

@@ -29,14 +29,15 @@ extension Wiring {
     /// Turns the type off.
     mutating func turnOff() throws(InterruptError) {
         guard let count = provided else { return }
-        let targets = wires.map(\.target)
+        let (targets, wasMasked) = (wires.map(\.target), isLineMasked)
         try source.disable()
         forgetTargets()
-        record(.turnedOff(provided: count, targets))
+        record(.turnedOff(provided: count, targets, lineMasked: wasMasked))
     }
 
     private mutating func turnOn(_ vectors: VectorSet, _ target: (Int) -> Target) throws(InterruptError) {
-        let asked = vectors.indices.count { target($0) != .nothing }
+        let before = wires.map(\.target)
+        let asked = VectorSet(in: vectors) { target($0) != .nothing }
         let isLazy = type == .msix && source.growsWhileEnabled
         let count: Int
         if isLazy {
@@ -51,7 +52,7 @@ extension Wiring {
         do {
             try enable(count: max(1, count))
         } catch {
-            let limited = limited(error, asked: asked, connected: 0)
+            let limited = limited(error, asked, before)
             forgetTargets()
             throw limited
         }
@@ -70,8 +71,7 @@ extension Wiring {
         do {
             try enable(count: count)
         } catch {
-            let connected = before.count { $0 != .nothing }
-            let limited = limited(error, asked: changes.count, connected: connected)
+            let limited = limited(error, changes, before)
             forgetTargets()
             throw limited
         }
@@ -79,9 +79,9 @@ extension Wiring {
     }
 
     private mutating func enable(count: Int) throws(InterruptError) {
+        noteConnected(0..<count)
         try source.enable(descriptors(0..<count))
         provided = count
-        noteConnected(0..<count)
     }
 
     private mutating func connect(
@@ -89,17 +89,18 @@ extension Wiring {
     ) throws(InterruptError) {
         let previous = wires[run].map(\.target)
         for index in run { wires[index].target = target(index) }
+        noteConnected(run)
         do {
             try source.connect(first: run.lowerBound, descriptors(run))
         } catch {
             // The kernel has disconnected the whole range, also what was connected before.
             setTargets(first: run.lowerBound, previous)
             reconnect(run, descriptors(run))
+            returnHeld(run)
             guard case .hostExhausted(_, let available) = error else { throw error }
             throw .hostExhausted(asked: asked, available: done + available)
         }
         provided = max(provided ?? 0, run.upperBound)
-        noteConnected(run)
         record(.connected(first: run.lowerBound, previous))
     }
 
@@ -115,20 +116,29 @@ extension Wiring {
         for (index, target) in zip(first..<first + targets.count, targets) { wires[index].target = target }
     }
 
+    /// The type is off, and with it goes all that was set on it.
     mutating func forgetTargets() {
         provided = nil
+        isUnmaskNotifierSet = false
+        isLineMasked = false
         for index in wires.indices { wires[index].target = .nothing }
     }
 
+    /// Before an attempt: also in one that fails half way an event can come.
     private mutating func noteConnected(_ run: Range<Int>) {
         for index in run where wires[index].target == .notifier { wires[index].mayHaveCounted = true }
     }
 
-    /// Says how many of the vectors asked for could be had, where the source counts from vector 0 and `connected` of
-    /// what it counts was there before.
-    private func limited(_ error: InterruptError, asked: Int, connected: Int) -> InterruptError {
+    /// Says how many of the vectors asked for could be had, where the source counts from vector 0. Those that were
+    /// connected before stay so, and take nothing anew.
+    private func limited(_ error: InterruptError, _ asked: VectorSet, _ before: [Target]) -> InterruptError {
         guard case .hostExhausted(_, let available) = error else { return error }
         let possible = wires.prefix(max(0, available)).count { $0.target != .nothing }
-        return .hostExhausted(asked: asked, available: min(asked, max(0, possible - connected)))
+        var room = possible - before.count { $0 != .nothing }
+        let fitting = asked.indices.prefix { index in
+            if before[index] == .nothing { room -= 1 }
+            return room >= 0
+        }
+        return .hostExhausted(asked: asked.count, available: fitting.count)
     }
 }

@@ -7,7 +7,7 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             _ = try wiring.resampleNotifier()
             try wiring.setRoutes(wiring.all) { _ in .pin }
-            try wiring.attach(wiring.all)
+            if !masked { try wiring.attach(wiring.all) }
             try giveWay(.host)
             if masked {
                 // The line is open from the moment it is turned on. What it raises before the mask holds stays out of

@@ -70,7 +70,8 @@ extension Wiring {
         let counting = VectorSet(in: vectors) { type == .msi && wires[$0].target == .notifier }
         try connect(counting) { _ in .holding }
         try detach(vectors)
-        for index in counting.indices {
+        // Without a VM of ours, what it has counted is on its way to the guest already.
+        for index in vectors.indices where hasSink {
             if let notifier = wires[index].notifier, notifier.drain() > 0 { wires[index].isPending = true }
         }
     }
@@ -81,9 +82,15 @@ extension Wiring {
         var notifier = given
         if notifier == nil && isNeeded { notifier = try makeEventFD() }
         if let sink, let notifier, wires[index].isAttached {
-            if given != nil, notifier.drain() > 0, type != .legacy { wires[index].isPending = true }
-            try sink.attach(notifier, to: base + index, resample: resample)
-            record(.joined(index, notifier))
+            let hasCounted = given != nil && notifier.drain() > 0
+            do {
+                try sink.attach(notifier, to: base + index, resample: resample)
+            } catch {
+                if hasCounted { try? notifier.signal() }
+                throw error
+            }
+            record(.joined(index, notifier, hadCounted: hasCounted))
+            if hasCounted && type != .legacy { wires[index].isPending = true }
         }
         wires[index].notifier = notifier
         wires[index].isHandedOut = given != nil

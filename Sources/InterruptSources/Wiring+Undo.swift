@@ -26,8 +26,8 @@ extension Wiring {
             returnHeld(run)
         case .turnedOn:
             if (try? source.disable()) != nil { forgetTargets() }
-        case .turnedOff(let count, let targets):
-            turnOnAgain(provided: count, targets)
+        case .turnedOff(let count, let targets, let wasMasked):
+            turnOnAgain(provided: count, targets, lineMasked: wasMasked)
         case .unmaskNotifier(let wasSet):
             if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
         case .lineMasked(let was):
@@ -38,8 +38,12 @@ extension Wiring {
                 wires[index].isHandedOut = wire.isHandedOut
                 wires[index].mayHaveCounted = wire.mayHaveCounted
             }
-        case .joined(let index, let notifier):
-            drop(notifier, of: index)
+        case .joined(let index, let notifier, let hadCounted):
+            // What was taken from a notifier that is given back goes back with it, unless its irqfd would take it.
+            if drop(notifier, of: index) && hadCounted {
+                wires[index].isPending = false
+                try? notifier.signal()
+            }
         case .parted(let index, let notifier):
             let attached: Void? = try? sink?.attach(notifier, to: base + index, resample: resample)
             wires[index].isAttached = attached != nil
@@ -57,26 +61,31 @@ extension Wiring {
     }
 
     /// As it was turned on: where vectors can be added the host provides for none that has no descriptor.
-    private mutating func turnOnAgain(provided count: Int, _ targets: [Target]) {
+    private mutating func turnOnAgain(provided count: Int, _ targets: [Target], lineMasked wasMasked: Bool) {
         setTargets(first: 0, targets)
-        let isGrown = type == .msix && source.growsWhileEnabled
-        let first = isGrown ? [nil] : descriptors(0..<count)
-        guard (try? source.enable(first)) != nil else { return forgetTargets() }
-        provided = isGrown ? 1 : count
-        if isGrown {
-            for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
-                reconnect(run, descriptors(run))
-                provided = max(provided ?? 0, run.upperBound)
+        if let provided {
+            // What was turned on since could not be turned off.
+            reconnect(0..<provided, descriptors(0..<provided))
+        } else {
+            let isGrown = type == .msix && source.growsWhileEnabled
+            let first = isGrown ? [nil] : descriptors(0..<count)
+            guard (try? source.enable(first)) != nil else { return forgetTargets() }
+            provided = isGrown ? 1 : count
+            if isGrown {
+                for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
+                    reconnect(run, descriptors(run))
+                    provided = max(provided ?? 0, run.upperBound)
+                }
             }
         }
         guard type == .legacy else { return }
-        // A line that was asserted meanwhile is only seen when a mask is lifted.
-        try? source.setLineMasked(true)
-        if !isLineMasked { try? source.setLineMasked(false) }
+        // A line that was asserted before it was turned on is only seen when the mask is lifted.
+        isLineMasked = (try? source.setLineMasked(true)) != nil
+        if !wasMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
     }
 
     /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.
-    private mutating func returnHeld(_ run: Range<Int>) {
+    mutating func returnHeld(_ run: Range<Int>) {
         for index in run where type != .legacy && wires[index].target == .notifier {
             guard let holding = wires[index].holding, holding.drain() > 0 else { continue }
             let isDelivered = wires[index].isAttached || sink == nil

@@ -73,13 +73,16 @@ extension Wiring {
         forgetPending()
     }
 
-    /// As ``close()``, but goes on where a step fails. For a group that nobody will ask again.
+    /// As ``close()``, but goes on where a step fails, and tries once more what was refused. For a group that nobody will
+    /// ask again. An irqfd that stays nevertheless goes with the last descriptor of its eventfd.
     mutating func abandon() {
-        dropStrays()
         try? setUnmaskNotifier(false)
-        try? turnOff()
-        for index in wires.indices { try? detach(VectorSet(index..<index + 1)) }
-        try? dropRoutes()
+        for _ in 0..<2 where isStanding {
+            dropStrays()
+            try? turnOff()
+            for index in wires.indices { try? detach(VectorSet(index..<index + 1)) }
+            try? dropRoutes()
+        }
         forgetPending()
         for index in wires.indices { wires[index].notifier = nil }
         resample = nil
@@ -117,7 +120,8 @@ extension Wiring {
         try setRoutes(all) { _ in nil }
     }
 
-    private mutating func forgetPending() {
+    /// What was counted has nobody left to go to.
+    mutating func forgetPending() {
         for index in wires.indices {
             wires[index].isPending = false
             wires[index].holding = nil

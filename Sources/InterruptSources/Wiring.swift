@@ -38,11 +38,11 @@ struct Wiring: Sendable {
         case detached(Range<Int>)
         case connected(first: Int, [Target])
         case turnedOn
-        case turnedOff(provided: Int, [Target])
+        case turnedOff(provided: Int, [Target], lineMasked: Bool)
         case unmaskNotifier(wasSet: Bool)
         case lineMasked(was: Bool)
         case replaced(first: Int, [Wire])
-        case joined(Int, EventFD)
+        case joined(Int, EventFD, hadCounted: Bool)
         case parted(Int, EventFD)
         case swapped(first: Int, [EventFD?])
         case resampleReplaced(EventFD?)
@@ -140,10 +140,11 @@ struct Wiring: Sendable {
         strays = strays.filter { (try? sink?.detach($0.notifier, from: base + $0.index)) == nil }
     }
 
-    /// Takes away an irqfd that stands beside its vector's own, at the latest when the next call is made.
-    mutating func drop(_ notifier: EventFD, of index: Int) {
+    /// Takes away an irqfd that stands beside its vector's own. Returns false if that has to wait for the next call.
+    mutating func drop(_ notifier: EventFD, of index: Int) -> Bool {
         strays.append((index, notifier))
         dropStrays()
+        return !strays.contains { $0.notifier === notifier }
     }
 
     mutating func record(_ step: Step) {

@@ -1,6 +1,6 @@
 internal import CLinux
 internal import Glibc
-internal import LinuxSystem
+public import LinuxSystem
 internal import SystemPackage
 
 /// An eventfd as the fake kernel holds it once a call named it: the counter itself, not the descriptor, whose closing
@@ -23,9 +23,6 @@ final class FakeEventFD: Sendable {
         }
         self.id = id
     }
-
-    /// The number that tells an eventfd from all others, as procfs has it; nil for something else.
-    static func id(of descriptor: CInt) -> Int? { information(of: descriptor)?.id }
 
     /// Its count, without taking it.
     var count: UInt64 { FakeEventFD.information(of: eventfd.rawValue)?.count ?? 0 }
@@ -57,14 +54,21 @@ final class FakeEventFD: Sendable {
     }
 
     /// What procfs tells of an eventfd without touching it (fs/eventfd.c, eventfd_show_fdinfo).
-    private static func information(of descriptor: CInt) -> (id: Int, count: UInt64)? {
-        guard let lines = try? readText("/proc/self/fdinfo/\(descriptor)").split(separator: "\n") else { return nil }
-        func value(_ field: String) -> Substring? {
-            lines.first { $0.hasPrefix(field) }?.dropFirst(field.count).split(separator: " ").first
+    fileprivate static func information(of descriptor: CInt) -> (id: Int, count: UInt64)? {
+        guard let text = try? readText("/proc/self/fdinfo/\(descriptor)") else { return nil }
+        var (id, count): (Int?, UInt64?)
+        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+            if line.starts(with: "eventfd-count:".utf8) { count = number(line, radix: 16) }
+            if line.starts(with: "eventfd-id:".utf8) { id = number(line, radix: 10).map { Int($0) } }
         }
-        guard let id = value("eventfd-id:").flatMap({ Int($0) }),
-            let count = value("eventfd-count:").flatMap({ UInt64($0, radix: 16) })
-        else { return nil }
+        guard let id, let count else { return nil }
         return (id, count)
     }
+
+    private static func number(_ line: Substring.UTF8View, radix: Int) -> UInt64? {
+        line.split(separator: UInt8(ascii: " ")).last.flatMap { UInt64(Substring($0), radix: radix) }
+    }
 }
+
+/// The number that tells an eventfd from all others that are open, as procfs has it.
+public func eventFDNumber(_ eventfd: EventFD) -> Int? { FakeEventFD.information(of: eventfd.rawValue)?.id }

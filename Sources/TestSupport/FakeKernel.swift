@@ -30,11 +30,24 @@ public final class FakeKernel: Kernel {
         let errno: Errno
         /// At which of the vectors that a VFIO_DEVICE_SET_IRQS gives descriptors, modulo their number.
         let vector: Int
+        let event: Event?
+    }
+
+    /// A message that a device sends while a VFIO_DEVICE_SET_IRQS is half done.
+    public struct Event: Sendable {
+        let vector: Int
+        let told: @Sendable (Int) -> Void
+
+        /// The message of `vector`; `told` hears of the interrupt index that is on if host or device has it now.
+        public init(_ vector: Int, told: @escaping @Sendable (Int) -> Void) {
+            (self.vector, self.told) = (vector, told)
+        }
     }
 
     private struct State {
         var number = 0
-        var numbered: (calls: Range<Int>, errno: Errno, vector: Int?)?
+        var refused = 0
+        var numbered: (calls: Range<Int>, errno: Errno, vector: Int?, event: Event?)?
         var hooks: [Int: @Sendable () -> Void] = [:]
         var failure: Failure?
         var nodes: [(prefix: String, node: any FakeNode)] = []
@@ -61,10 +74,16 @@ public final class FakeKernel: Kernel {
 
     /// Refuses the calls with these numbers, counted from 0 at the last ``forgetCalls()``, with `errno`. With `vector`, a
     /// VFIO_DEVICE_SET_IRQS that gives descriptors to messages fails at that one of them, modulo their number, and so
-    /// takes those before it along, as the kernel does when it runs out of something half way.
-    public func refuse(calls: Range<Int>, with errno: Errno, atVector vector: Int? = nil) {
-        state.withLock { $0.numbered = (calls, errno, vector) }
+    /// takes those before it along, as the kernel does when it runs out of something half way. `event` comes right before
+    /// that, in the first of the calls.
+    public func refuse(
+        calls: Range<Int>, with errno: Errno, atVector vector: Int? = nil, event: Event? = nil
+    ) {
+        state.withLock { $0.numbered = (calls, errno, vector, event) }
     }
+
+    /// How many calls were refused by number since the last ``forgetCalls()``.
+    public var refusedCount: Int { state.withLock { $0.refused } }
 
     /// Runs `body` right before the call with this number, counted from 0 at the last ``forgetCalls()``: an event that
     /// comes while an operation is half done.
@@ -80,6 +99,7 @@ public final class FakeKernel: Kernel {
         state.withLock { state in
             state.calls = []
             state.number = 0
+            state.refused = 0
             state.numbered = nil
             state.hooks = [:]
             state.failure = nil
@@ -206,8 +226,10 @@ public final class FakeKernel: Kernel {
             state.failure = nil
             defer { state.number += 1 }
             if let numbered = state.numbered, numbered.calls.contains(state.number) {
+                state.refused += 1
                 guard let vector = numbered.vector, name == "VFIO_DEVICE_SET_IRQS" else { return numbered.errno }
-                state.failure = Failure(errno: numbered.errno, vector: vector)
+                state.failure = Failure(errno: numbered.errno, vector: vector, event: numbered.event)
+                state.numbered?.event = nil
                 return nil
             }
             guard let index = state.refusals.firstIndex(where: { $0.name == name }) else { return nil }

@@ -100,8 +100,12 @@ public final class FakeVFIODevice: Sendable {
         }
     }
 
-    /// From now on the host allocates at most this many interrupts for it; more asked for is the positive result.
+    /// From now on the host allocates at most this many interrupts for it, where their number is then fixed (MSI, and
+    /// MSI-X before Linux 6.5); more asked for is the positive result.
     public func setAllocatable(_ count: Int) { state.withLock { $0.interrupts.allocatable = count } }
+
+    /// How many it allocates.
+    public var allocatable: Int { state.withLock { $0.interrupts.allocatable } ?? fixed.allocatable }
 
     /// Lets the unmask eventfd do what its writer's wakeup does in the kernel, where a process wrote it. Every call on the
     /// device does it too.

@@ -88,7 +88,8 @@ struct FakeVFIOInterrupts {
     private(set) var isLineAsserted = false
     private(set) var isLineMasked = false
     private(set) var unmask: FakeEventFD?
-    /// In place of what the device was given at first, how many interrupts the host allocates for it.
+    /// In place of what the device was given at first, how many interrupts the host allocates for it, where their number
+    /// is then fixed.
     var allocatable: Int?
     /// How many interrupts are allocated while MSI or MSI-X is on.
     private var allocated = 0
@@ -210,7 +211,9 @@ struct FakeVFIOInterrupts {
         if wasOff {
             let wanted = request.start + request.count
             if wanted == 0 { throw refused(Errno(rawValue: ERANGE)) }
-            if wanted > allocatable ?? device.allocatable { return CInt(allocatable ?? device.allocatable) }
+            let isDynamic = request.index == 2 && device.isLinux6dot5
+            let limit = isDynamic ? device.allocatable : allocatable ?? device.allocatable
+            if wanted > limit { return CInt(limit) }
             // Before 6.5 it then found that the range begins behind the vectors it had allocated.
             if request.count == 0 && !device.isLinux6dot5 { throw refused(.invalidArgument) }
             active = request.index
@@ -218,7 +221,10 @@ struct FakeVFIOInterrupts {
         }
         for (offset, descriptor) in descriptors.enumerated() {
             do throws(KernelError) {
-                if let failing, failing.vector % descriptors.count == offset { throw refused(failing.errno) }
+                if let failing, failing.vector % descriptors.count == offset {
+                    if let event = failing.event, raise(event.vector) { event.told(request.index) }
+                    throw refused(failing.errno)
+                }
                 try wire(request.start + offset, descriptor, device, host)
             } catch {
                 // The failed vector and those before it in the call lose their eventfds, also what worked before.

@@ -4,12 +4,16 @@ extension [UInt8] {
     /// The word at byte `offset`; nil beyond the end.
     func word(at offset: Int) -> UInt32? {
         guard offset >= 0, offset <= count - 4 else { return nil }
-        return self[offset..<offset + 4].reversed().reduce(0) { $0 << 8 | UInt32($1) }
+        return UInt32(self[offset]) | UInt32(self[offset + 1]) << 8 | UInt32(self[offset + 2]) << 16
+            | UInt32(self[offset + 3]) << 24
     }
 
     /// Sets the word at byte `offset`; beyond the end nothing.
     mutating func setWord(_ value: UInt32, at offset: Int) {
         guard offset >= 0, offset <= count - 4 else { return }
-        for index in 0..<4 { self[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(index))) }
+        self[offset] = UInt8(truncatingIfNeeded: value)
+        self[offset + 1] = UInt8(truncatingIfNeeded: value >> 8)
+        self[offset + 2] = UInt8(truncatingIfNeeded: value >> 16)
+        self[offset + 3] = UInt8(truncatingIfNeeded: value >> 24)
     }
 }

@@ -29,15 +29,19 @@ public final class VFIOInterruptSource: InterruptSource {
     public func enable(_ notifiers: [EventFD?]) throws(InterruptError) {
         try check(first: 0, count: notifiers.count)
         guard !notifiers.isEmpty else { throw .invalidCount(type, 0) }
-        try interrupts.active.withLock { (active) throws(InterruptError) in
-            if let active { throw active == index ? .alreadyEnabled : .otherTypeActive }
+        try interrupts.state.withLock { (state) throws(InterruptError) in
+            if let active = state.active { throw active == index ? .alreadyEnabled : .otherTypeActive }
+            if let index = state.leftOn {
+                try kernel { () throws(KernelError) in try device.disableTriggers(index) }
+                state.leftOn = nil
+            }
             do throws(InterruptError) {
                 try setTriggers(first: 0, notifiers)
             } catch {
                 guard isOutOfVectors(error) else { throw error }
-                throw .hostExhausted(asked: notifiers.count, available: roomToEnable(notifiers))
+                throw .hostExhausted(asked: notifiers.count, available: roomToEnable(notifiers, &state))
             }
-            active = index
+            state.active = index
         }
     }
 
@@ -45,8 +49,8 @@ public final class VFIOInterruptSource: InterruptSource {
     public func connect(first: Int, _ notifiers: [EventFD?]) throws(InterruptError) {
         try check(first: first, count: notifiers.count)
         if notifiers.isEmpty { return }
-        try interrupts.active.withLock { (active) throws(InterruptError) in
-            guard active == index else { throw .notEnabled }
+        try interrupts.state.withLock { (state) throws(InterruptError) in
+            guard state.active == index else { throw .notEnabled }
             do throws(InterruptError) {
                 try setTriggers(first: first, notifiers)
             } catch {
@@ -58,10 +62,10 @@ public final class VFIOInterruptSource: InterruptSource {
 
     /// Turns the index off.
     public func disable() throws(InterruptError) {
-        try interrupts.active.withLock { (active) throws(InterruptError) in
-            guard active == index else { return }
+        try interrupts.state.withLock { (state) throws(InterruptError) in
+            guard state.active == index else { return }
             try kernel { () throws(KernelError) in try device.disableTriggers(index) }
-            active = nil
+            state.active = nil
         }
     }
 
@@ -92,10 +96,10 @@ public final class VFIOInterruptSource: InterruptSource {
 
     /// How many elements could have been provided for, after ENOSPC: the kernel runs out when it wires a vector and
     /// does not say at which.
-    private func roomToEnable(_ notifiers: [EventFD?]) -> Int {
+    private func roomToEnable(_ notifiers: [EventFD?], _ state: inout VFIOInterrupts.State) -> Int {
         let none = [EventFD?](repeating: nil, count: notifiers.count)
         guard (try? setTriggers(first: 0, none)) != nil else { return 0 }
-        defer { try? device.disableTriggers(index) }
+        defer { if (try? device.disableTriggers(index)) == nil { state.leftOn = index } }
         return room(first: 0, notifiers)
     }
 
@@ -128,8 +132,8 @@ public final class VFIOInterruptSource: InterruptSource {
     }
 
     private func whileOn(_ body: () throws(KernelError) -> Void) throws(InterruptError) {
-        try interrupts.active.withLock { (active) throws(InterruptError) in
-            guard active == index else { throw .notEnabled }
+        try interrupts.state.withLock { (state) throws(InterruptError) in
+            guard state.active == index else { throw .notEnabled }
             try kernel(body)
         }
     }

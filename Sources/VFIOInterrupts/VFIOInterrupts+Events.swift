@@ -40,7 +40,7 @@ extension VFIOInterrupts {
 
     private func setTrigger(_ event: VFIODeviceEvent, _ eventfd: EventFD?) throws(InterruptError) {
         // With the lock of the types, so that the device's requests are made one at a time.
-        try active.withLock { (_) throws(InterruptError) in
+        try state.withLock { (_) throws(InterruptError) in
             do throws(KernelError) {
                 _ = try device.setTriggers(VFIOIRQIndex(event), [eventfd])
             } catch {

@@ -9,8 +9,14 @@ public import VFIO
 /// One object per device: what another one turns on, this one does not see.
 public final class VFIOInterrupts: Sendable {
     let device: VFIODevice
-    /// The index that is on.
-    let active = Lock<VFIOIRQIndex?>(nil)
+    let state = Lock(State())
+
+    struct State {
+        /// The index that is on.
+        var active: VFIOIRQIndex?
+        /// An index that is on although its enable failed, because VFIO refused to turn it off again.
+        var leftOn: VFIOIRQIndex?
+    }
 
     /// The interrupts of a device that was just opened, so that none is on.
     public init(_ device: VFIODevice) {

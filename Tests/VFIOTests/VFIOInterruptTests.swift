@@ -117,6 +117,27 @@ struct VFIOInterruptTests {
         #expect(setup.vfio.hostVectors == 0)
     }
 
+    @Test("where an enable failed, another type can be turned on, whatever call was refused while room was sought")
+    func leftOn() throws {
+        var stayedOn = 0
+        for call in 1..<20 {
+            let configuration = FakeVFIODevice.Configuration(intxCount: 1, msixCount: 8)
+            let setup = DeviceSetup(configuration, vfio: FakeVFIO(hostVectors: 4))
+            let interrupts = VFIOInterrupts(try setup.open())
+            let table = try #require(try interrupts.source(.msix))
+            let notifiers: [EventFD?] = try (0..<8).map { _ in try EventFD() }
+            setup.kernel.forgetCalls()
+            setup.kernel.refuse(calls: call..<call + 1, with: .noMemory)
+            #expect(throws: InterruptError.self) { try table.enable(notifiers) }
+            setup.kernel.forgetCalls()
+            if setup.fake.activeIndex != nil { stayedOn += 1 }
+            try #require(try interrupts.source(.legacy)).enable([notifiers[0]])
+            #expect(setup.fake.activeIndex == 0)
+            #expect(setup.vfio.hostVectors == 4)
+        }
+        #expect(stayedOn == 1)
+    }
+
     @Test("other errors of the kernel keep their errno")
     func errno() throws {
         let setup = DeviceSetup(.init(msixCount: 4))
