@@ -1,3 +1,5 @@
+internal import LinuxSystem
+
 /// One operation of a scenario, measured on both sides in turn.
 struct Measurement {
     let scenario: Scenario
@@ -28,10 +30,12 @@ struct Measurement {
 }
 
 extension Scenario {
-    /// Runs both sides in turn, the first one first in every other round. The first round is not counted.
+    /// Runs both sides in turn, the first one first in every other round, for about 15 seconds at most. The first round is
+    /// not counted, unless it is the only one.
     func measure(_ floor: inout FloorSide, _ ours: inout GroupSide, rounds: Int) throws -> [Measurement] {
         var (floorTimes, ourTimes) = (Stopwatch(), Stopwatch())
-        for round in 0...rounds {
+        let deadline = monotonicNanoseconds(after: .seconds(15))
+        for round in 0...rounds where round < 4 || monotonicNanoseconds() < deadline {
             if round == 1 { (floorTimes, ourTimes) = (Stopwatch(), Stopwatch()) }
             if round.isMultiple(of: 2) {
                 try run(&floor, &floorTimes)
