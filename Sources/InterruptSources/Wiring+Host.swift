@@ -3,19 +3,19 @@ internal import LinuxSystem
 // The host's side: which eventfd the source signals for each vector.
 extension Wiring {
     /// Makes the host signal these targets. Turns the type on, or provides for more vectors, where that is needed.
-    mutating func connect(_ vectors: VectorSet, to target: (Wiring, Int) -> Target) throws(InterruptError) {
+    mutating func connect(_ vectors: VectorSet, to target: (Int) -> Target) throws(InterruptError) {
         try connect(vectors, to: target, done: 0)
     }
 
     /// As ``connect(_:to:)``, where the first `done` vectors of the same batch came with the type.
     private mutating func connect(
-        _ vectors: VectorSet, to target: (Wiring, Int) -> Target, done first: Int
+        _ vectors: VectorSet, to target: (Int) -> Target, done first: Int
     ) throws(InterruptError) {
         if vectors.isEmpty { return }
-        for index in vectors.indices { try makeDescriptor(index, target(self, index)) }
+        for index in vectors.indices { try makeDescriptor(index, target(index)) }
         guard let provided else { return try turnOn(vectors, target) }
-        let changes = VectorSet(in: vectors) { wires[$0].target != target(self, $0) }
-        let needed = 1 + (changes.indices.last { target(self, $0) != .nothing } ?? -1)
+        let changes = VectorSet(in: vectors) { wires[$0].target != target($0) }
+        let needed = 1 + (changes.indices.last { target($0) != .nothing } ?? -1)
         if needed > provided && !source.growsWhileEnabled {
             return try grow(to: needed, changes, target)
         }
@@ -35,19 +35,20 @@ extension Wiring {
         record(.turnedOff(provided: count, targets, lineMasked: wasMasked))
     }
 
-    private mutating func turnOn(_ vectors: VectorSet, _ target: (Wiring, Int) -> Target) throws(InterruptError) {
+    private mutating func turnOn(_ vectors: VectorSet, _ target: (Int) -> Target) throws(InterruptError) {
         let before = wires.map(\.target)
-        let asked = VectorSet(in: vectors) { target(self, $0) != .nothing }
+        let asked = VectorSet(in: vectors) { target($0) != .nothing }
         let isLazy = type == .msix && source.growsWhileEnabled
         let count: Int
         if isLazy {
             // Those from vector 0 on come with the type, which the host allocates in one go. A hole would take a host
             // vector for nothing, so that the others follow; vector 0 itself may be one, and then takes none.
-            count = vectors.indices.enumerated().prefix { $0 == $1 && target(self, $1) != .nothing }.count
+            let first = vectors.runs.first.flatMap { $0.lowerBound == 0 ? $0 : nil } ?? 0..<0
+            count = first.prefix { target($0) != .nothing }.count
         } else {
-            count = 1 + (vectors.indices.last { target(self, $0) != .nothing || type == .msi } ?? 0)
+            count = 1 + (vectors.indices.last { target($0) != .nothing || type == .msi } ?? 0)
         }
-        for index in vectors.indices where !isLazy || index < count { wires[index].target = target(self, index) }
+        for index in vectors.indices where !isLazy || index < count { wires[index].target = target(index) }
         do {
             try enable(count: max(1, count))
         } catch {
@@ -61,12 +62,12 @@ extension Wiring {
 
     /// Turns the type off and on again with room for more vectors. What the eventfds have counted stays in them.
     private mutating func grow(
-        to count: Int, _ changes: VectorSet, _ target: (Wiring, Int) -> Target
+        to count: Int, _ changes: VectorSet, _ target: (Int) -> Target
     ) throws(InterruptError) {
         let before = wires.map(\.target)
         try turnOff()
         setTargets(first: 0, before)
-        for index in changes.indices { wires[index].target = target(self, index) }
+        for index in changes.indices { wires[index].target = target(index) }
         do {
             try enable(count: count)
         } catch {
@@ -84,10 +85,10 @@ extension Wiring {
     }
 
     private mutating func connect(
-        _ run: Range<Int>, _ target: (Wiring, Int) -> Target, done: Int, asked: Int
+        _ run: Range<Int>, _ target: (Int) -> Target, done: Int, asked: Int
     ) throws(InterruptError) {
         let previous = wires[run].map(\.target)
-        for index in run { wires[index].target = target(self, index) }
+        for index in run { wires[index].target = target(index) }
         noteConnected(run)
         do {
             try source.connect(first: run.lowerBound, descriptors(run))

@@ -12,10 +12,10 @@ extension Wiring {
             if masked {
                 // The line is open from the moment it is turned on. What it raises before the mask holds stays out of
                 // the guest's sight; it is no edge to remember, because unmask reads the line again.
-                try wiring.connect(wiring.all) { _, _ in .holding }
+                try wiring.connect(wiring.all) { _ in .holding }
                 try wiring.setLineMasked(true)
             } else {
-                try wiring.connect(wiring.all) { _, _ in .notifier }
+                try wiring.connect(wiring.all) { _ in .notifier }
                 try wiring.setUnmaskNotifier(true)
                 // A line that was asserted before it was turned on is only seen when the mask is lifted.
                 try wiring.setLineMasked(true)
@@ -33,7 +33,7 @@ extension Wiring {
         try transaction { (wiring) throws(InterruptError) in
             try wiring.setUnmaskNotifier(false)
             try wiring.setLineMasked(true)
-            try wiring.connect(wiring.all) { _, _ in .holding }
+            try wiring.connect(wiring.all) { _ in .holding }
             // KVM raises a level from a worker, which may still have one to raise; without an irqfd it has none.
             try wiring.detach(wiring.all)
         }
@@ -48,7 +48,7 @@ extension Wiring {
             // An EOI from before the mask has nothing left to unmask.
             try wiring.resampleNotifier().drain()
             try wiring.attach(wiring.all)
-            try wiring.connect(wiring.all) { _, _ in .notifier }
+            try wiring.connect(wiring.all) { _ in .notifier }
             try wiring.setUnmaskNotifier(true)
             let wasTriggered = wiring.wires[0].isPending
             let isAsserted = wasTriggered ? try wiring.source.isLineAsserted() : false

@@ -68,7 +68,7 @@ extension Wiring {
     /// Makes masked vectors safe from whoever else has their notifier, or is about to have it.
     private mutating func shield(_ vectors: VectorSet) throws(InterruptError) {
         let counting = VectorSet(in: vectors) { type == .msi && wires[$0].target == .notifier }
-        try connect(counting) { _, _ in .holding }
+        try connect(counting) { _ in .holding }
         try detach(vectors)
         // Without a VM of ours, what it has counted is on its way to the guest already.
         for index in vectors.indices where hasSink {

@@ -27,18 +27,7 @@ extension Wiring {
         case .turnedOn:
             if (try? source.disable()) != nil { forgetTargets() }
         case .turnedOff(let count, let targets, let wasMasked):
-            setTargets(first: 0, targets)
-            if let provided {
-                // What was turned on since could not be turned off.
-                reconnect(0..<provided, descriptors(0..<provided))
-            } else {
-                guard (try? source.enable(descriptors(0..<count))) != nil else { return forgetTargets() }
-                provided = count
-            }
-            guard type == .legacy else { return }
-            // A line that was asserted before it was turned on is only seen when the mask is lifted.
-            isLineMasked = (try? source.setLineMasked(true)) != nil
-            if !wasMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
+            turnOnAgain(provided: count, targets, lineMasked: wasMasked)
         case .unmaskNotifier(let wasSet):
             if (try? source.setUnmaskNotifier(wasSet ? resample : nil)) != nil { isUnmaskNotifierSet = wasSet }
         case .lineMasked(let was):
@@ -69,6 +58,27 @@ extension Wiring {
         case .madeHoldings(let run):
             for index in run where wires[index].target != .holding { wires[index].holding = nil }
         }
+    }
+
+    /// As it was turned on: where vectors can be added the host provides for none that has no descriptor. If what was
+    /// turned on since could not be turned off, it only changes over.
+    private mutating func turnOnAgain(provided count: Int, _ targets: [Target], lineMasked: Bool) {
+        setTargets(first: 0, targets)
+        if let provided { return reconnect(0..<provided, descriptors(0..<provided)) }
+        let isGrown = type == .msix && source.growsWhileEnabled
+        let first = isGrown ? [nil] : descriptors(0..<count)
+        guard (try? source.enable(first)) != nil else { return forgetTargets() }
+        provided = isGrown ? 1 : count
+        if isGrown {
+            for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
+                reconnect(run, descriptors(run))
+                provided = max(provided ?? 0, run.upperBound)
+            }
+        }
+        guard type == .legacy else { return }
+        // A line that was asserted meanwhile is only seen when a mask is lifted.
+        isLineMasked = (try? source.setLineMasked(true)) != nil
+        if !lineMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
     }
 
     /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.

@@ -13,7 +13,8 @@ extension Wiring {
             try wiring.setRoutes(delivered, route)
             try wiring.attach(delivered)
             try giveWay(.host)
-            try wiring.connect(vectors) { isMasked($1) ? $0.startingTarget($1) : .notifier }
+            let starting = delivered.count < vectors.count ? wiring.wires.indices.map(wiring.startingTarget) : []
+            try wiring.connect(vectors) { isMasked($0) ? starting[$0] : .notifier }
             try giveWay(.machine)
             wiring.collectPending(delivered)
             for index in delivered.indices where wiring.wires[index].isPending {
@@ -24,9 +25,13 @@ extension Wiring {
     }
 
     /// Ends delivery. What the device raises from now on is counted by an eventfd that nobody but us reads.
+    ///
+    /// An MSI-X vector keeps route and irqfd, which a guest that masks often would else wait for. KVM raises a message
+    /// while the eventfd is signalled, but for one whose destination its map of local APICs does not resolve, such as a
+    /// broadcast: what a worker of KVM has of those when the host has changed over arrives just after.
     mutating func hold(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _, _ in .holding }
+            try wiring.connect(VectorSet(in: vectors, where: { wiring.swaps($0) })) { _ in .holding }
             try wiring.detach(VectorSet(in: vectors) { wiring.type == .msi || wiring.wires[$0].isHandedOut })
         }
     }
@@ -35,7 +40,7 @@ extension Wiring {
     /// itself holds what it raises from now on (Pending Bit Array).
     mutating func release(_ vectors: VectorSet) throws(InterruptError) {
         try transaction { (wiring) throws(InterruptError) in
-            try wiring.connect(vectors) { _, _ in .nothing }
+            try wiring.connect(vectors) { _ in .nothing }
             try wiring.detach(vectors)
             try wiring.setRoutes(vectors) { _ in nil }
         }

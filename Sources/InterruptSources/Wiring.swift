@@ -203,7 +203,13 @@ struct Wiring: Sendable {
         }
     }
 
-    /// Ends that.
+    /// Ends that, with a request for each.
+    ///
+    /// To close the eventfds, at which KVM takes its irqfds away by itself, would take half the time of a large group and
+    /// is not done, for three reasons. Only this request waits for an interrupt that KVM has handed to a work queue
+    /// (irqfd_shutdown, virt/kvm/eventfd.c), which could else arrive when the vector is live again. A closed eventfd cannot
+    /// be put back when a later step fails. And whether ours is the last descriptor is not ours to know: a child that is
+    /// being forked has a copy of each.
     mutating func detach(_ vectors: VectorSet) throws(InterruptError) {
         guard let sink else { return }
         for index in vectors.indices where wires[index].isAttached {

@@ -70,23 +70,23 @@ extension PassthroughHost {
         isEnteringNews = true
         defer { isEnteringNews = false }
         while let news = monitor.take() {
+            // What is at the address of a removed device by now is another one, however much it looks the same.
+            for address in news.addresses where news.events[address]?.wasRemoved ?? false {
+                tell(inventory.remove(address, isOurs: isOurs(address)))
+                closeIfGone(address)
+            }
             if news.isIncomplete {
                 await scanAll()
                 continue
             }
             if news.slotsChanged { await readSlots() }
-            for address in news.addresses { await enter(news.events[address] ?? UeventMonitor.News.Events(), address) }
+            let reader = reader
+            for address in news.addresses {
+                let isBound = news.events[address]?.isBound ?? false
+                enter(await inventoryLane.run { reader.read(address) }, driverIsBound: isBound)
+                readConfiguration(of: address)
+            }
         }
-    }
-
-    private func enter(_ events: UeventMonitor.News.Events, _ address: PCIAddress) async {
-        if events.wasRemoved {
-            tell(inventory.remove(address, isOurs: isOurs(address)))
-            closeIfGone(address)
-        }
-        let reader = reader
-        enter(await inventoryLane.run { reader.read(address) }, driverIsBound: events.isBound)
-        readConfiguration(of: address)
     }
 
     private func readSlots() async {

@@ -111,13 +111,16 @@ struct LineTests {
         try bench.expectRaised(0)
     }
 
-    @Test("T5: a line that is raised as fast as it is handled, against mask and unmask", arguments: levels)
-    func race(_ stand: Stand) throws {
-        let bench = try StandBench(stand, vcpus: 1)
+    // A KVM that ends a real-mode guest's interrupt when it injects it, as one below another hypervisor may, lets the
+    // next level in before the handler has run: then nobody can say which of two levels was handled.
+    @Test(
+        "T5: a line that is raised as fast as it is handled, against mask and unmask",
+        .enabled(if: Requirements.vfioLab, "needs the lab"))
+    func race() throws {
+        let bench = try StandBench(.eduLine, vcpus: 1)
         let (group, guest) = (bench.group, bench.guest)
         try group.enable(bench.configurations())
-        // The software's level goes when its handler runs, as edu's does.
-        let raiser = try FreeRaiser(stand == .eduLine ? bench.raiser : PulseRaiser(bench), [0])
+        let raiser = try FreeRaiser(bench.raiser, [0])
         guest.permit(.max)
         try TestLength.race(100) { _ in
             try group.mask(0)
@@ -126,12 +129,10 @@ struct LineTests {
             try raiser.wait(for: 3)
             try guest.fence()
             #expect(guest.line == masked, "delivered while masked")
-            if stand == .eduLine { #expect(try group.pendingState(0)) }
+            #expect(try group.pendingState(0))
             try group.unmask(0)
-            if stand == .eduLine {
-                #expect(eventually { guest.line != masked }, "nothing after unmask")
-                #expect(Int(guest.served(0)) <= raiser.begun)
-            }
+            #expect(eventually { guest.line != masked }, "nothing after unmask")
+            #expect(Int(guest.served(0)) <= raiser.begun)
             try raiser.wait(for: 3)
         }
         try raiser.stop()
@@ -141,10 +142,6 @@ struct LineTests {
             let before = guest.completed
             try guest.fence()
             quiet = guest.completed == before ? quiet + 1 : 0
-        }
-        if stand == .softwareLine {
-            guest.permit(guest.line)
-            try bench.finishLine()
         }
         for _ in 0..<5 { try bench.expectRaised(0) }
     }

@@ -210,19 +210,6 @@ struct SoftwareRaiser: Raiser {
     }
 }
 
-/// Raises a level that goes away again at once.
-struct PulseRaiser: Raiser {
-    private let source: FakeInterruptSource
-
-    init(_ bench: StandBench) throws { source = try #require(bench.source as? FakeInterruptSource) }
-
-    func raise(_ vector: Int) {
-        source.setLine(asserted: true)
-        source.setLine(asserted: false)
-        source.settle()
-    }
-}
-
 /// Raises by VFIO's loopback, whatever its user thinks of the vector.
 struct LoopbackRaiser: Raiser {
     let device: VFIODevice

@@ -218,7 +218,7 @@ struct RequestCountTests {
         }
     }
 
-    @Test("counted: a line takes an irqfd, and no table where its pin has one; its mask also takes the irqfd away")
+    @Test("counted: a line takes an irqfd, and no table where its pin has a route; its mask also swaps its trigger")
     func line() throws {
         let counted = try Counted(.legacy, count: 1)
         for _ in 0..<2 {

@@ -41,6 +41,8 @@ import Testing
             #expect(details.live.unread == [.config, .link, .driverOverride])
             #expect(details.live.powerControl == "on")
             #expect(details.summary.driver == "e1000e" && details.summary.interrupts.legacy == 1)
+            // Time may have passed before the reading got as far as the file.
+            await fixture.wait { files.waiting(for: config) > 0 }
             #expect(files.waiting(for: config) == 1)
         }
         try files.release(config)

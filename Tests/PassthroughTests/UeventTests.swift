@@ -185,6 +185,18 @@ import Testing
         #expect(try await fixture.state() == .available)
     }
 
+    @Test("A removal that was heard counts, even if events after it were lost") func removedBeforeOverrun() async throws
+    {
+        _ = try await fixture.bind()
+        fake.removeFunction(nic)
+        fake.uevents.beginOverrun()
+        fake.addFunction(nic, driver: "e1000e", iommuGroup: 3)
+        fake.uevents.overrun()
+        await fixture.wait { !fixture.hasRecord }
+        await fixture.host.settled(nic)
+        await fixture.wait { (try? await fixture.state()) == .available }
+    }
+
     @Test("A device that is removed in the middle of a restore leaves no record, and nothing hangs")
     func removedDuringOperation() async throws {
         _ = try await fixture.bind()

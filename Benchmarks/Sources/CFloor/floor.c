@@ -211,14 +211,20 @@ int floor_disable_line(void) {
     return error ? error : set_irqfd(0, LINE, KVM_IRQFD_FLAG_DEASSIGN, 0);
 }
 
+// Neither the guest's EOI nor its INTx disable bit may lift the mask, and what KVM's worker still has to raise must have
+// been raised: hence the unmask eventfd cleared, the trigger swapped, and the irqfd taken away.
 int floor_mask_line(void) {
     int error = set_unmask(-1);
-    return error ? error : set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK, 0, 1, NULL);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK, 0, 1, NULL);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &holding);
+    return error ? error : set_irqfd(0, LINE, KVM_IRQFD_FLAG_DEASSIGN, 0);
 }
 
 int floor_unmask_line(void) {
     uint64_t count;
     if (read(notifiers[1], &count, 8) < 0 && errno != EAGAIN) return -errno;
-    int error = set_unmask(notifiers[1]);
+    int error = set_irqfd(0, LINE, KVM_IRQFD_FLAG_RESAMPLE, notifiers[1]);
+    if (!error) error = set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, notifiers);
+    if (!error) error = set_unmask(notifiers[1]);
     return error ? error : set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL);
 }

@@ -30,7 +30,7 @@ struct Scenario: Hashable, Sendable {
         case ...8: 100
         case ...64: 40
         case ...512: 16
-        default: 6
+        default: 10
         }
     }
 
@@ -75,7 +75,7 @@ struct Scenario: Hashable, Sendable {
         case (.update, _): return 1
         case (.maskAndUnmask, .msix): return isReal ? 2 : 0
         case (.maskAndUnmask, .msi): return 2
-        case (.maskAndUnmask, .legacy): return isReal ? 7 : 0
+        case (.maskAndUnmask, .legacy): return 2 + (isReal ? 7 : 0)
         // For each vector one table, one irqfd and its wiring.
         case (.bringUp, _): return vectors * (isReal ? 3 : 2) + (isReal ? 1 : 0)
         }

@@ -62,8 +62,8 @@ def parser():
         "test",
         parents=[keep],
         help="everything that must hold; the last line says N passed, N failed",
-        description="Levels: lab, format, unit, unit-thread, unit-address, units, host, no-iommu, no-intremap, "
-        "kernel-6.1. "
+        description="Levels: lab, format, unit, unit-thread, unit-address, units, benchmarks, host, no-iommu, "
+        "no-intremap, kernel-6.1. "
         "With --keep only the host's tests of the kept machine's variant run.",
     )
     test.add_argument(
@@ -78,6 +78,9 @@ def parser():
     )
     soak = verbs_of.add_parser("soak", parents=[host, keep], help="the same many times: nothing may add up")
     soak.add_argument("rounds", nargs="?", type=int, default=20, metavar="ROUNDS", help="default 20")
+    verbs_of.add_parser(
+        "bench", parents=[host, keep], help="the benchmarks of real devices beside their floor: a table of ratios"
+    )
     tests = verbs_of.add_parser("list", help="compare the lists of expected tests with the tests that there are")
     tests.add_argument("--host", action="store_true", help="only the host's tests, which need no build")
     tests.add_argument("--write", action="store_true", help="bring the lists up to date")
@@ -93,6 +96,7 @@ VERBS = {
     "shell": verbs.shell,
     "run": verbs.run,
     "soak": shows.soak,
+    "bench": shows.bench,
     "list": lists.list_tests,
     "stop": verbs.stop,
     "clean": verbs.clean,

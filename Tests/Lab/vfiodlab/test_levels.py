@@ -30,6 +30,7 @@ def test(report, options):
             for sanitizer in ("", "thread", "address"):
                 _unit(report, tally, folder, sanitizer)
             _units(report, tally, folder)
+            _benchmarks(report, tally, folder)
         _hosts(report, tally, folder, options)
     return tally.close()
 
@@ -52,6 +53,7 @@ def _format(report, tally, folder):
                     "--parallel",
                     "Sources",
                     "Tests",
+                    "Benchmarks",
                     "Package.swift",
                 ],
                 folder / "format.log",
@@ -119,6 +121,20 @@ def _units(report, tally, folder):
         )
 
     tally.check(level, name, verify)
+
+
+def _benchmarks(report, tally, folder):
+    """What the benchmarks measure, done once: how often the kernel was asked. Their times are for people."""
+    level, name = "benchmarks", "requests"
+    if tally.wants(level, name):
+        argv = ["Benchmarks/run", "--check"]
+        tally.check(
+            level,
+            name,
+            lambda: process.run(
+                report, "the benchmarks' requests", argv, folder / "benchmarks.log", cwd=cache.REPOSITORY
+            ),
+        )
 
 
 def _hosts(report, tally, folder, options):
