@@ -60,28 +60,25 @@ extension Wiring {
         }
     }
 
-    /// As it was turned on: where vectors can be added the host provides for none that has no descriptor.
-    private mutating func turnOnAgain(provided count: Int, _ targets: [Target], lineMasked wasMasked: Bool) {
+    /// As it was turned on: where vectors can be added the host provides for none that has no descriptor. If what was
+    /// turned on since could not be turned off, it only changes over.
+    private mutating func turnOnAgain(provided count: Int, _ targets: [Target], lineMasked: Bool) {
         setTargets(first: 0, targets)
-        if let provided {
-            // What was turned on since could not be turned off.
-            reconnect(0..<provided, descriptors(0..<provided))
-        } else {
-            let isGrown = type == .msix && source.growsWhileEnabled
-            let first = isGrown ? [nil] : descriptors(0..<count)
-            guard (try? source.enable(first)) != nil else { return forgetTargets() }
-            provided = isGrown ? 1 : count
-            if isGrown {
-                for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
-                    reconnect(run, descriptors(run))
-                    provided = max(provided ?? 0, run.upperBound)
-                }
+        if let provided { return reconnect(0..<provided, descriptors(0..<provided)) }
+        let isGrown = type == .msix && source.growsWhileEnabled
+        let first = isGrown ? [nil] : descriptors(0..<count)
+        guard (try? source.enable(first)) != nil else { return forgetTargets() }
+        provided = isGrown ? 1 : count
+        if isGrown {
+            for run in VectorSet(in: 0..<targets.count, where: { targets[$0] != .nothing }).runs {
+                reconnect(run, descriptors(run))
+                provided = max(provided ?? 0, run.upperBound)
             }
         }
         guard type == .legacy else { return }
-        // A line that was asserted before it was turned on is only seen when the mask is lifted.
+        // A line that was asserted meanwhile is only seen when a mask is lifted.
         isLineMasked = (try? source.setLineMasked(true)) != nil
-        if !wasMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
+        if !lineMasked && (try? source.setLineMasked(false)) != nil { isLineMasked = false }
     }
 
     /// What a private eventfd counted while the vector's own was on its way back goes where it belongs.
