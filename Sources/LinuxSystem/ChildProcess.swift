@@ -46,11 +46,17 @@ public final class ChildProcess: Sendable {
         processID = pid
     }
 
-    /// Ends a process that nobody waited for. One that sleeps in the kernel may end later; it stays as a zombie then.
+    /// Ends a process that nobody waited for, and leaves no zombie: one that is still on its way out, which may take as
+    /// long as it sleeps in the kernel, is waited for by a thread of its own.
     deinit {
         guard ended.withLock({ $0 }) == nil else { return }
-        _ = Glibc.kill(processID, SIGKILL)
-        _ = waitpid(processID, nil, WNOHANG)
+        let child = processID
+        _ = Glibc.kill(child, SIGKILL)
+        guard waitpid(child, nil, WNOHANG) == 0 else { return }
+        // At the limit of threads the zombie stays; its number is then not given to another.
+        _ = try? startDetachedThread(name: "reaper") {
+            while waitpid(child, nil, 0) < 0, errno == EINTR {}
+        }
     }
 
     /// The pidfd's number, readable once the process has ended; valid as long as this object is referenced.

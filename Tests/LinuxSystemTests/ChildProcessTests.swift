@@ -25,6 +25,12 @@ import Testing
         #expect(try child.wait() == .signal(9))
     }
 
+    @Test("A child that nobody waits for is ended, and leaves no zombie", arguments: ["exec sleep 1000", "exit 0"])
+    func dropped(script: String) throws {
+        let number = try shell(script).processID
+        #expect(eventually { (try? listDirectory("/proc/\(number)")) == nil })
+    }
+
     @Test("A program that is not there is an error with its errno") func absent() {
         #expect(throws: KernelError("posix_spawn", on: "/nonexistent/program", .noSuchFileOrDirectory)) {
             try ChildProcess(executable: "/nonexistent/program", arguments: [])
