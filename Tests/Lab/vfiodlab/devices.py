@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 # What the nvme namespace holds, so that a host test can tell that it reads again: 512-byte blocks that name themselves.
 NVME_BLOCKS = 16384
 
+# The disk that tests may do anything to.
+SPARE_BYTES = 32 << 20
+
 
 @dataclass(frozen=True)
 class Device:
@@ -38,6 +41,12 @@ DEVICES = (
         "0000:00:12.0",
         (_slot("12.0", "nvme,drive=nvme,serial=lab,msix_qsize=2048,max_ioqpairs=2000"),),
         "2,048 MSI-X vectors, the largest table there is",
+    ),
+    Device(
+        "spare",
+        "0000:00:05.0",
+        (_slot("5.0", "virtio-blk-pci,drive=spare,serial=spare"),),
+        "a disk that is in no use: tests swap to it and put it into arrays",
     ),
     Device("virtio-rng", "0000:00:13.0", (_slot("13.0", "virtio-rng-pci"),), "a device whose driver is in use"),
     Device("xhci", "0000:00:16.0", (_slot("16.0", "nec-usb-xhci,msi=on,msix=off,intrs=16"),), "16 MSI vectors"),
@@ -72,9 +81,16 @@ def write_nvme(path):
             file.write(f"vfiod lab block {number:08d}\n".encode().ljust(512, b"."))
 
 
-def arguments(nvme):
+def write_spare(path):
+    with open(path, "wb") as file:
+        file.truncate(SPARE_BYTES)
+
+
+def arguments(nvme, spare):
     """QEMU's arguments for all of them."""
-    result = ["-drive", f"if=none,id=nvme,file={nvme},format=raw,snapshot=on,file.locking=off"]
+    result = []
+    for name, path in (("nvme", nvme), ("spare", spare)):
+        result += ["-drive", f"if=none,id={name},file={path},format=raw,snapshot=on,file.locking=off"]
     for device in DEVICES:
         result += device.backends
         for option in device.options:

@@ -68,7 +68,6 @@ UNUSED_MODULES = (
     "drivers/power",
     "drivers/comedi",
     "drivers/accel",
-    "drivers/md",
 )
 
 MASKED_UNITS = (

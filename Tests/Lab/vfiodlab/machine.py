@@ -45,6 +45,8 @@ class Machine:
     def arguments(self):
         nvme = self.folder / "nvme.img"
         devices.write_nvme(nvme)
+        spare = self.folder / "spare.img"
+        devices.write_spare(spare)
         append = " ".join(["root=/dev/vda rw console=ttyS0 loglevel=3 panic=-1", self.variant.kernel_arguments()])
         return [
             tool("qemu-system-x86_64"),
@@ -92,7 +94,7 @@ class Machine:
             "virtio-serial-pci,bus=pcie.0,addr=3.0",
             "-device",
             "virtserialport,chardev=channel,name=lab",
-            *devices.arguments(nvme),
+            *devices.arguments(nvme, spare),
         ]
 
     def start(self, kept=False):
