@@ -20,6 +20,14 @@ struct BlockDevices {
         return functions(belowPath: path, &seen)
     }
 
+    /// The block devices of the host that a function carries, by the kernel's names, in their order.
+    func names(on address: PCIAddress) -> [String] {
+        ((try? listDirectory("\(root.path)/sys/class/block")) ?? []).sorted().filter { name in
+            var seen: Set<String> = []
+            return functions(belowName: name, &seen).contains(address)
+        }
+    }
+
     private func functions(below mount: Mount, _ seen: inout Set<String>) -> Set<PCIAddress> {
         var found: Set<PCIAddress> = []
         if let directory = root.resolve("\(root.path)/sys/dev/block/\(mount.number)") {

@@ -40,6 +40,8 @@ public struct DeviceDetails: Sendable {
     public var hostUses: [Blocker]
     /// What a bind would meet now.
     public var bindPlan: Plan
+    /// What has come to stand against the use of a bound device since: members of its IOMMU group with a host driver.
+    public var drift: [Blocker]
     /// What was recorded when vfiod bound it, by attribute; nil if vfiod did not.
     public var recorded: [String: String]?
     /// The operation that runs on it.
@@ -53,7 +55,7 @@ public struct DeviceDetails: Sendable {
         virtualFunctions: [PCIAddress] = [], physicalFunction: PCIAddress? = nil,
         iommuGroupMembers: [IOMMUGroupMember] = [], reservedRegions: [IOMMUReservedRegion] = [],
         live: LiveState = LiveState(), holders: [Holder] = [], hostUses: [Blocker] = [],
-        bindPlan: Plan = Plan(steps: [], blockers: []), recorded: [String: String]? = nil,
+        bindPlan: Plan = Plan(steps: [], blockers: []), drift: [Blocker] = [], recorded: [String: String]? = nil,
         operation: OperationState? = nil
     ) {
         self.summary = summary
@@ -75,6 +77,7 @@ public struct DeviceDetails: Sendable {
         self.holders = holders
         self.hostUses = hostUses
         self.bindPlan = bindPlan
+        self.drift = drift
         self.recorded = recorded
         self.operation = operation
     }
@@ -86,10 +89,13 @@ public struct IOMMUGroupMember: Hashable, Sendable {
     public var address: PCIAddress
     /// The driver it is bound to, nil if none.
     public var driver: String?
+    /// The member with which vfiod bound it; nil if it was asked for by itself, or is not bound by vfiod.
+    public var onBehalfOf: PCIAddress?
 
     /// Creates a member.
-    public init(address: PCIAddress, driver: String?) {
+    public init(address: PCIAddress, driver: String?, onBehalfOf: PCIAddress? = nil) {
         self.address = address
         self.driver = driver
+        self.onBehalfOf = onBehalfOf
     }
 }

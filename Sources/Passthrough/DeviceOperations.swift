@@ -10,9 +10,12 @@ public protocol DeviceOperations: Sendable {
     /// All there is to know about one device.
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails
 
+    /// What an operation would do now, and what stands against it.
+    func plan(_ operation: PlannedOperation, _ address: PCIAddress) async throws(PassthroughError) -> Plan
+
     /// Binds to vfio-pci. With `dryRun`, only returns the plan: no blocker makes that an error.
     func bind(
-        _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
+        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
 
     /// Gives back. With `dryRun`, only returns the plan.
@@ -27,6 +30,14 @@ public protocol DeviceOperations: Sendable {
 
     /// The interrupt source groups of a device.
     func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState]
+}
+
+/// An operation that can be planned without doing it, by its name on the wire.
+public enum PlannedOperation: String, Sendable, CaseIterable {
+    /// Bind.
+    case bind
+    /// Restore.
+    case restore
 }
 
 /// Takes one line of progress.

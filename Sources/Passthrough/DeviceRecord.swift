@@ -48,11 +48,14 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     /// The last step begun, for people.
     var step: String
     var before: DeviceSettings
+    /// The member of its IOMMU group with which it was bound, if nobody asked for it by itself.
+    var onBehalfOf: String?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {
         version == DeviceRecord.currentVersion && device == address.description
             && (before.driver.map(SysfsWriter.isName) ?? true)
+            && (onBehalfOf.map { PCIAddress($0) != nil } ?? true)
     }
 }
 

@@ -13,6 +13,10 @@ struct DriverTransition: Sendable {
     let writer: any SysfsWriting
     let log: IntentLog
     let operation: RunningOperation
+    /// For a device that is bound along with another.
+    var onBehalfOf: PCIAddress?
+    /// Those that are bound along with it.
+    var siblings: SiblingTransition?
 
     private var sysfs: Sysfs { root.sysfs }
 
@@ -29,6 +33,7 @@ struct DriverTransition: Sendable {
         }
         do throws(PassthroughError) {
             try takeFromHostDriver(&record)
+            try siblings?.bind()
             record.phase = .bound
             record.step = "bound"
             try save(record)
@@ -36,8 +41,9 @@ struct DriverTransition: Sendable {
         } catch {
             operation.report("failed, putting \(address) back")
             record.phase = .binding
+            let kept = siblings?.putBack()
             let remaining = putBack(record)
-            guard let second = remaining.error else { return (nil, error) }
+            guard let second = remaining.error ?? kept else { return (nil, error) }
             return (remaining.record, DriverTransition.combined(error, second))
         }
     }
@@ -103,7 +109,8 @@ struct DriverTransition: Sendable {
         if let earlier, trimmed(override) == Planner.driver { before = earlier.before }
         return DeviceRecord(
             device: address.description, vendorID: function.vendorID, deviceID: function.deviceID,
-            bootID: bootID, phase: .binding, step: "record", before: before)
+            bootID: bootID, phase: .binding, step: "record", before: before,
+            onBehalfOf: onBehalfOf.flatMap { earlier == nil ? $0.description : earlier?.onBehalfOf })
     }
 
     private func takeFromHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
@@ -258,9 +265,9 @@ struct DriverTransition: Sendable {
 
     private static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
         guard case .kernel(let address, let step, let error, let hint) = first,
-            case .kernel(_, let secondStep, let secondError, let secondHint) = second
+            case .kernel(let second, let secondStep, let secondError, let secondHint) = second
         else { return first }
-        let failure = "Putting it back failed at \(secondStep) (\(secondError)): \(secondHint)"
+        let failure = "Putting \(second) back failed at \(secondStep) (\(secondError)): \(secondHint)"
         return .kernel(address, step: step, error, hint: "\(hint) \(failure) Restore tries again.")
     }
 }

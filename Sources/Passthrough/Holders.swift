@@ -47,7 +47,6 @@ struct HolderSearch: Sendable {
         }
         var sure: [Holder] = []
         var possible: [Holder] = []
-        let processes = ((try? listDirectory(root.proc(""))) ?? []).compactMap { Int($0) }.sorted()
         for process in processes {
             let links = links(of: process)
             let open = links.filter { nodes.contains($0.target) }.map(\.descriptor)
@@ -67,7 +66,9 @@ struct HolderSearch: Sendable {
         return sure.isEmpty && !onlySure ? possible : sure
     }
 
-    private func links(of process: Int) -> [(descriptor: String, target: String)] {
+    var processes: [Int] { ((try? listDirectory(root.proc(""))) ?? []).compactMap { Int($0) }.sorted() }
+
+    func links(of process: Int) -> [(descriptor: String, target: String)] {
         // A process that ends meanwhile, or that we may not look into, holds nothing that we can name.
         let descriptors = (try? listDirectory(root.proc("\(process)/fd"))) ?? []
         return descriptors.compactMap { descriptor in
@@ -81,7 +82,7 @@ struct HolderSearch: Sendable {
         return text?.split(separator: "\n").first { $0.hasPrefix(key) }.map { String($0.dropFirst(key.count)) }
     }
 
-    private func holder(_ process: Int, _ descriptors: [String]) -> Holder {
+    func holder(_ process: Int, _ descriptors: [String]) -> Holder {
         Holder(
             processID: process, command: (try? readText(root.proc("\(process)/comm"), limit: 4096)) ?? "?",
             unit: unit(of: process), descriptors: descriptors.compactMap { Int($0) }.sorted())

@@ -9,13 +9,14 @@ struct HostUse {
 
     /// What stands against taking the function away. Throws if the host's mounts cannot be read: then nothing is known.
     func blockers(of address: PCIAddress) throws(KernelError) -> [Blocker] {
-        try storageBlockers(of: address) + networkBlockers(of: address) + consoleBlockers(of: address)
+        let devices = BlockDevices(root: root, mounts: try mounts())
+        let network = networkBlockers(of: address) + networkStackBlockers(of: address)
+        return storageBlockers(of: address, devices) + stackBlockers(of: address, devices) + network
+            + consoleBlockers(of: address) + framebufferBlockers(of: address) + nodeBlockers(of: address, devices)
     }
 
-    private func storageBlockers(of address: PCIAddress) throws(KernelError) -> [Blocker] {
-        let mounts = try mounts()
-        let devices = BlockDevices(root: root, mounts: mounts)
-        let ours = mounts.filter { devices.functions(below: $0).contains(address) }
+    private func storageBlockers(of address: PCIAddress, _ devices: BlockDevices) -> [Blocker] {
+        let ours = devices.mounts.filter { devices.functions(below: $0).contains(address) }
         var found: [Blocker] = []
         if let mount = ours.first(where: { $0.mountPoint == "/" }) {
             found.append(
@@ -79,7 +80,7 @@ struct HostUse {
     }
 
     /// The network interfaces of a function, also where there is a bus in between, as with virtio.
-    private func interfaces(of address: PCIAddress) -> [String] {
+    func interfaces(of address: PCIAddress) -> [String] {
         ((try? listDirectory("\(root.path)/sys/class/net")) ?? []).filter { name in
             root.resolve("\(root.path)/sys/class/net/\(name)").map { root.functions(on: $0).last == address } ?? false
         }

@@ -2,9 +2,9 @@ internal import LinuxSystem
 public import PCI
 
 extension PassthroughHost {
-    /// Binds to vfio-pci; does nothing if vfiod has bound it already.
+    /// Binds to vfio-pci, with those siblings in use that `consent` names; does nothing if vfiod has bound it already.
     public func bind(
-        _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
+        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
         let planner = planner
@@ -20,17 +20,20 @@ extension PassthroughHost {
                 message: "An earlier operation did not end well, at \(record.step). Restore puts the device back.")
         }
         let plan = Eventual<Plan>()
-        let run = try begin("bind", on: address, progress: progress) { operation in
+        let siblings = try self.siblings(toBindWith: address, consent)
+        let run = try begin("bind", on: address, with: siblings, progress: progress) { operation in
+            var transition = self.transition(address, operation)
             do throws(PassthroughError) {
                 let found = try planner.bindPlan(address, isOurs: record != nil)
-                let refused = found.blockers.filter { !($0.code.allowsConsent && consent.contains($0.code)) }
+                let refused = consent.unmet(found.blockers, on: address)
                 if !refused.isEmpty { throw .refused(address, operation: "bind", refused) }
                 plan.resolve(found)
-                if found.steps.isEmpty { return (record, nil) }
+                if found.steps.isEmpty { return (try self.asked(for: address, record, operation), nil) }
+                transition.siblings = siblings.map { SiblingTransition($0, of: transition, inUse: found.siblingsInUse) }
             } catch {
                 return (record, error)
             }
-            return self.transition(address, operation).bind(earlier: record)
+            return transition.bind(earlier: record)
         }
         watch(run, of: address)
         try await wait(for: run, of: address)
@@ -57,14 +60,15 @@ extension PassthroughHost {
                     + " closes it.")
         }
         let planner = planner
-        let plan = await readingLane.run { planner.restorePlan(address, record) }
+        let siblings = try self.siblings(toGiveBackWith: address, record)
+        let plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
         if dryRun { return plan }
-        guard records[address] == record else {
+        guard records[address] == record, siblings.isCurrent(records) else {
             throw .wrongState(
                 address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
                 message: "Another operation changed \(address) meanwhile.")
         }
-        let run = try begin("restore", on: address, progress: progress) { operation in
+        let run = try begin("restore", on: address, with: siblings, progress: progress) { operation in
             let transition = self.transition(address, operation)
             var intent = record
             intent.phase = .restoring
@@ -73,7 +77,9 @@ extension PassthroughHost {
             } catch {
                 return (record, error)
             }
-            return transition.putBack(intent)
+            let remaining = transition.putBack(intent)
+            let kept = SiblingTransition(siblings, of: transition).putBackAll()
+            return (remaining.record, remaining.error ?? kept)
         }
         watch(run, of: address)
         try await wait(for: run, of: address)

@@ -56,8 +56,13 @@ extension PassthroughHost: DeviceOperations {
             numaNode: attributes.numaNode, regions: attributes.regions, resetMethods: attributes.resetMethods,
             totalVirtualFunctions: attributes.totalVirtualFunctions,
             virtualFunctions: inventory.virtualFunctions(of: address), physicalFunction: attributes.physicalFunction,
-            iommuGroupMembers: members.map { IOMMUGroupMember(address: $0, driver: inventory[$0]?.driver) },
-            recorded: records[address]?.before.attributes, operation: running[address]?.operation.snapshot)
+            iommuGroupMembers: members.map {
+                IOMMUGroupMember(
+                    address: $0, driver: inventory[$0]?.driver,
+                    onBehalfOf: records[$0]?.onBehalfOf.flatMap { PCIAddress($0) })
+            },
+            drift: drift(around: address), recorded: records[address]?.before.attributes,
+            operation: running[address]?.operation.snapshot)
     }
 
     private func summary(_ device: Inventory.Device) -> DeviceSummary {

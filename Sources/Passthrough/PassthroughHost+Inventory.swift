@@ -9,6 +9,7 @@ extension PassthroughHost {
         if let firstScan { return await firstScan.value }
         let scan = Task {
             await scanAll()
+            warnOfDrift()
             logger.info(
                 "\(inventory.devices.count) PCI functions in \(inventory.iommuGroupCount) IOMMU groups")
         }
@@ -60,7 +61,10 @@ extension PassthroughHost {
     private func isOurs(_ address: PCIAddress) -> Bool { records[address] != nil || running[address] != nil }
 
     private func tell(_ changes: [InventoryChange]) {
-        for change in changes { logger.info("\(change)") }
+        for change in changes {
+            logger.info("\(change)")
+            warnOfDrift(change)
+        }
     }
 
     /// Enters what the monitor has heard, until there is no more.

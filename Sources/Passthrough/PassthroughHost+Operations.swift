@@ -11,16 +11,18 @@ extension PassthroughHost {
     typealias Work = @Sendable (RunningOperation) -> (record: DeviceRecord?, error: PassthroughError?)
 
     /// Begins `work` on a device, which must be idle. It goes on whether somebody waits for it or not; with `insisting`
-    /// until it succeeds or the device is gone.
+    /// until it succeeds or the device is gone. `siblings`, which must be idle too, are busy with it as long.
     func begin(
-        _ name: String, on address: PCIAddress, insisting: Bool = false, progress: ProgressReport? = nil,
-        _ work: @escaping Work
+        _ name: String, on address: PCIAddress, with siblings: SiblingRecords? = nil, insisting: Bool = false,
+        progress: ProgressReport? = nil, _ work: @escaping Work
     ) throws(PassthroughError) -> Running {
         try mustBeIdle(address)
+        for sibling in siblings?.addresses ?? [] { try mustBeIdle(sibling) }
         let lane = try lane(for: address)
         let operation = RunningOperation(name, step: "plan", progress: progress)
-        let run = Running(operation: operation, end: Eventual())
+        let run = Running(operation: operation, end: Eventual(), siblings: siblings)
         running[address] = run
+        for sibling in siblings?.addresses ?? [] { running[sibling] = run }
         // The lane lives as long as the operation.
         Task {
             var result = await attempt(work, operation, address, on: lane)
@@ -30,6 +32,7 @@ extension PassthroughHost {
                 try? await clock.sleep(for: configuration.retryInterval)
                 result = await attempt(work, operation, address, on: lane)
             }
+            if let siblings { await lane.run { [reader] in siblings.read(by: reader) } }
             end(run, of: address, record: result.record, error: result.error, reading: result.reading)
         }
         return run
@@ -62,6 +65,7 @@ extension PassthroughHost {
         enter(reading, driverIsBound: true)
         records[address] = record
         running[address] = nil
+        endSiblings(of: run)
         let name = run.operation.name
         if let error {
             logger.error("\(name) of \(address) failed: \(error)")
@@ -69,7 +73,7 @@ extension PassthroughHost {
             logger.info("\(name) of \(address) is done")
         }
         // What could not be closed is left to the next start.
-        if name != PassthroughHost.closing { closeIfGone(address) }
+        if name != PassthroughHost.closing { closeIfGone(address) } else { giveBackSiblingsLeft(by: address) }
         run.end.resolve(error)
     }
 

@@ -38,10 +38,12 @@ extension PassthroughHost {
     /// background until it reaches its end state, and the device is busy so long. Throws if the log cannot be read.
     public func recover() throws(KernelError) -> [RecoveryFinding] {
         var findings: [RecoveryFinding] = []
-        for (address, entry) in try log.entries() {
+        let entries = try log.entries()
+        let asked = askedFor(entries)
+        for (address, entry) in entries {
             let finding: RecoveryFinding
             switch entry {
-            case .record(let record): finding = try recover(address, record)
+            case .record(let record): finding = try recover(address, record, asked)
             case .corrupt(let reason):
                 let aside = try log.setAside(address)
                 finding = RecoveryFinding(
@@ -54,7 +56,9 @@ extension PassthroughHost {
         return findings
     }
 
-    private func recover(_ address: PCIAddress, _ record: DeviceRecord) throws(KernelError) -> RecoveryFinding {
+    private func recover(
+        _ address: PCIAddress, _ record: DeviceRecord, _ asked: AskedFor
+    ) throws(KernelError) -> RecoveryFinding {
         if let reason = reasonToClose(address, record) {
             try log.remove(address)
             return RecoveryFinding(
@@ -62,6 +66,12 @@ extension PassthroughHost {
         }
         records[address] = record
         switch record.phase {
+        case .bound where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)):
+            finish("restore", address, record)
+            return RecoveryFinding(
+                address: address, outcome: .rollingBack,
+                message: "\(address) was bound on behalf of \(record.onBehalfOf ?? "none"), which is not bound; it is"
+                    + " given back.")
         case .bound where sysfs.driver(of: address) == Planner.driver:
             return RecoveryFinding(address: address, outcome: .bound, message: "\(address) is bound, as recorded.")
         case .bound:
@@ -93,7 +103,7 @@ extension PassthroughHost {
     }
 
     /// Puts a device back in the background, again and again until that is done or the device is gone.
-    private func finish(_ name: String, _ address: PCIAddress, _ record: DeviceRecord) {
+    func finish(_ name: String, _ address: PCIAddress, _ record: DeviceRecord) {
         do throws(PassthroughError) {
             let run = try begin(name, on: address, insisting: true) { operation in
                 self.transition(address, operation).putBack(record)

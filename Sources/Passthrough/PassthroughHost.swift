@@ -51,6 +51,8 @@ public actor PassthroughHost {
         let operation: RunningOperation
         /// Nil where it succeeded.
         let end: Eventual<PassthroughError?>
+        /// The members of the IOMMU group that it works on too.
+        var siblings: SiblingRecords?
     }
 
     /// The interrupt source groups that are live in vfiod. Whoever makes one enters it.

@@ -1,3 +1,5 @@
+public import PCI
+
 /// What an operation would do, and what stands against it.
 public struct Plan: Hashable, Sendable {
     /// The steps in order; empty if nothing is to do.
@@ -41,10 +43,31 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case networkAddress = "network-address"
     /// A network interface of it carries a default route.
     case defaultRoute = "default-route"
+    /// A network interface of it carries other routes, through a gateway or without an address of its own.
+    case networkRoute = "network-route"
+    /// A network interface of it is below another, such as a bond, a bridge, a team or a VLAN.
+    case networkUpper = "network-upper"
+    /// It is a member of an array of MD.
+    case raidMember = "raid-member"
+    /// It is below a logical volume.
+    case lvmMember = "lvm-member"
+    /// It is a path of a multipath device.
+    case multipathMember = "multipath-member"
+    /// It is below another block device, such as an encrypted one.
+    case blockDeviceMember = "block-device-member"
+    /// A process has a device node of its host driver open.
+    case openByProcess = "open-by-process"
     /// It is the boot console's display.
     case console
-    /// Another member of its IOMMU group is bound to a driver that does DMA. No consent.
+    /// A framebuffer of the host is in its memory, or made by its driver.
+    case framebuffer
+    /// Another member of its IOMMU group is bound to a driver that does DMA. Consent names that member, which is then
+    /// bound too.
     case siblingInUse = "iommu-group-sibling-in-use"
+    /// The firmware demands memory that its IOMMU group has mapped as it is (RMRR). No consent: the kernel refuses.
+    case reservedRegion = "reserved-region"
+    /// This host's IOMMU does not remap interrupts. No consent: VFIO refuses unless the administrator allows it.
+    case interruptsNotRemapped = "interrupts-not-remapped"
     /// The host has no IOMMU, or it is off. No consent.
     case noIOMMU = "no-iommu"
     /// vfio-pci is not loaded and cannot be. No consent.
@@ -61,7 +84,9 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     /// Whether naming the code overrides it.
     public var allowsConsent: Bool {
         switch self {
-        case .mountedFileSystem, .swap, .networkAddress, .defaultRoute, .console: true
+        case .mountedFileSystem, .swap, .networkAddress, .defaultRoute, .console, .networkRoute, .networkUpper,
+            .raidMember, .lvmMember, .multipathMember, .blockDeviceMember, .openByProcess, .framebuffer, .siblingInUse:
+            true
         default: false
         }
     }
@@ -77,12 +102,17 @@ public struct Blocker: Hashable, Sendable {
     public var evidence: String
     /// What would clear it.
     public var remedy: String
+    /// The member of the IOMMU group that it is about; nil if it is about the device that the operation is on.
+    public var member: PCIAddress?
 
     /// Creates a blocker.
-    public init(code: BlockerCode, message: String, evidence: String, remedy: String) {
+    public init(
+        code: BlockerCode, message: String, evidence: String, remedy: String, member: PCIAddress? = nil
+    ) {
         self.code = code
         self.message = message
         self.evidence = evidence
         self.remedy = remedy
+        self.member = member
     }
 }

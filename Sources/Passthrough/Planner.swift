@@ -14,6 +14,14 @@ struct Planner: Sendable {
     func bindPlan(_ address: PCIAddress, isOurs: Bool) throws(PassthroughError) -> Plan {
         let driver = sysfs.driver(of: address)
         if driver == Planner.driver && isOurs { return Plan(steps: [], blockers: []) }
+        let blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
+        let siblings = try siblingsPlan(of: address)
+        return Plan(
+            steps: bindSteps(address, driver: driver) + siblings.steps,
+            blockers: blockers + (try hostUses(address)) + siblings.blockers)
+    }
+
+    func bindSteps(_ address: PCIAddress, driver: String?) -> [Plan.Step] {
         let override = sysfs.path(of: address, "driver_override")
         var steps = [Plan.Step(action: "write", target: override, value: Planner.driver)]
         if let driver {
@@ -22,8 +30,7 @@ struct Planner: Sendable {
         }
         steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
         steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: Planner.driver))
-        let blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
-        return Plan(steps: steps, blockers: blockers + (try hostUses(address)))
+        return steps
     }
 
     /// What the host itself uses the device for.
@@ -38,7 +45,12 @@ struct Planner: Sendable {
     }
 
     /// What gives the device back as `record` says. Who holds it does not keep it from beginning, but from ending.
-    func restorePlan(_ address: PCIAddress, _ record: DeviceRecord) -> Plan {
+    func restorePlan(_ address: PCIAddress, _ record: DeviceRecord, _ siblings: SiblingRecords? = nil) -> Plan {
+        let steps = restoreSteps(address, record) + (siblings?.earlier ?? []).flatMap { restoreSteps($0, $1) }
+        return Plan(steps: steps, blockers: HolderSearch(root: root).holders(of: address).map(\.blocker))
+    }
+
+    private func restoreSteps(_ address: PCIAddress, _ record: DeviceRecord) -> [Plan.Step] {
         var steps: [Plan.Step] = []
         let before = record.before
         let driver = sysfs.driver(of: address)
@@ -54,10 +66,10 @@ struct Planner: Sendable {
             steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
         }
         steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: before.driver))
-        return Plan(steps: steps, blockers: HolderSearch(root: root).holders(of: address).map(\.blocker))
+        return steps
     }
 
-    private func deviceBlockers(_ address: PCIAddress, driver: String?) -> [Blocker] {
+    func deviceBlockers(_ address: PCIAddress, driver: String?) -> [Blocker] {
         var found: [Blocker] = []
         let isBridgeClass = sysfs.function(address).map { $0.classCode >> 16 == 0x06 } ?? false
         if isBridgeClass || sysfs.isBridge(address) {
@@ -103,16 +115,7 @@ struct Planner: Sendable {
             return found
         }
         found += HolderSearch(root: root).holders(of: address, onlySure: true).map(\.blocker)
-        for member in sysfs.members(ofIOMMUGroup: group) where member != address {
-            guard let driver = sysfs.driver(of: member), !HostDrivers.leavesDMAToOthers(driver) else { continue }
-            found.append(
-                Blocker(
-                    code: .siblingInUse,
-                    message: "\(member) shares IOMMU group \(group) with \(address) and is in use by driver \(driver).",
-                    evidence: sysfs.path(of: member, "driver") + ": \(driver)",
-                    remedy: "Bind \(member) too, or unbind it from \(driver), or move the device to another slot."))
-        }
-        return found
+        return found + iommuBlockers(address, iommuGroup: group)
     }
 }
 

@@ -43,6 +43,9 @@ func size(_ bytes: Int) -> String {
     return "\(value) \(units[unit])"
 }
 
+/// What to add to the command line to override a blocker.
+func consentOption(_ blocker: Wire.Blocker) -> String { "--consent \(blocker.consentAs ?? blocker.code)" }
+
 /// The steps and blockers of a plan, a line each or more.
 func planText(_ plan: Wire.Plan) -> String {
     var lines: [String] = []
@@ -53,7 +56,7 @@ func planText(_ plan: Wire.Plan) -> String {
         lines.append("[\(blocker.code)] \(blocker.message)")
         lines.append("  seen:   \(blocker.evidence)")
         lines.append("  remedy: \(blocker.remedy)")
-        if blocker.consent { lines.append("  or take it all the same: --consent \(blocker.code)") }
+        if blocker.consent { lines.append("  or take it all the same: \(consentOption(blocker))") }
     }
     return lines.map { $0 + "\n" }.joined()
 }

@@ -53,6 +53,8 @@ extension Wire {
         public var unread: [String]
         /// What Bind would meet now.
         public var bindPlan: Plan
+        /// What came to stand against its use since it was bound.
+        public var drift: [Blocker]
         /// What Restore puts back.
         public var recorded: [String: String]?
         /// What runs on it.
@@ -66,7 +68,7 @@ extension Wire {
             regions: [Region], capabilities: [Capability], virtualFunctions: Int?, totalVirtualFunctions: Int?,
             virtualFunctionAddresses: [String], physicalFunction: String?, iommuGroupMembers: [IOMMUGroupMember],
             reservedRegions: [ReservedRegion], holders: [Holder], hostUses: [Blocker], unread: [String], bindPlan: Plan,
-            recorded: [String: String]?, operation: Operation?
+            drift: [Blocker], recorded: [String: String]?, operation: Operation?
         ) {
             self.device = device
             self.subsystemVendorId = subsystemVendorId
@@ -94,6 +96,7 @@ extension Wire {
             self.hostUses = hostUses
             self.unread = unread
             self.bindPlan = bindPlan
+            self.drift = drift
             self.recorded = recorded
             self.operation = operation
         }

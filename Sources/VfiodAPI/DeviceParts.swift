@@ -128,11 +128,14 @@ extension Wire {
         public var address: String
         /// The driver it is bound to.
         public var driver: String?
+        /// The member along with which vfiod bound it.
+        public var onBehalfOf: String?
 
         /// Creates a value.
-        public init(address: String, driver: String?) {
+        public init(address: String, driver: String?, onBehalfOf: String? = nil) {
             self.address = address
             self.driver = driver
+            self.onBehalfOf = onBehalfOf
         }
     }
 

@@ -40,16 +40,25 @@ extension Wire {
         public var evidence: String
         /// What would clear it.
         public var remedy: String
-        /// Whether naming its code overrides it.
+        /// Whether consent overrides it.
         public var consent: Bool
+        /// What to name in consent then.
+        public var consentAs: String?
+        /// The sibling that it is about.
+        public var member: String?
 
         /// Creates a value.
-        public init(code: String, message: String, evidence: String, remedy: String, consent: Bool) {
+        public init(
+            code: String, message: String, evidence: String, remedy: String, consent: Bool, consentAs: String? = nil,
+            member: String? = nil
+        ) {
             self.code = code
             self.message = message
             self.evidence = evidence
             self.remedy = remedy
             self.consent = consent
+            self.consentAs = consentAs
+            self.member = member
         }
     }
 }

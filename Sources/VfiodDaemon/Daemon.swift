@@ -58,6 +58,7 @@ public struct Daemon: Service {
         let methods: [String: VarlinkMethod] = [
             List.name: .list(devices),
             Describe.name: .describe(devices),
+            PlanOperation.name: .plan(devices),
             Bind.name: .bind(devices, audit),
             Restore.name: .restore(devices, audit),
             SelfTest.name: .selfTest(devices, audit),

@@ -20,12 +20,13 @@ extension Wire.Details {
             virtualFunctionAddresses: details.virtualFunctions.map(\.description),
             physicalFunction: details.physicalFunction?.description,
             iommuGroupMembers: details.iommuGroupMembers.map {
-                Wire.IOMMUGroupMember(address: $0.address.description, driver: $0.driver)
+                Wire.IOMMUGroupMember(
+                    address: $0.address.description, driver: $0.driver, onBehalfOf: $0.onBehalfOf?.description)
             },
             reservedRegions: details.reservedRegions.map(Wire.ReservedRegion.init),
             holders: details.holders.map(Wire.Holder.init), hostUses: details.hostUses.map(Wire.Blocker.init),
             unread: live.unread.map(\.rawValue).sorted(), bindPlan: Wire.Plan(details.bindPlan),
-            recorded: details.recorded,
+            drift: details.drift.map(Wire.Blocker.init), recorded: details.recorded,
             operation: details.operation.map {
                 Wire.Operation(name: $0.name, step: $0.step, since: $0.since, note: $0.note)
             })

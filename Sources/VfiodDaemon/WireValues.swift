@@ -28,7 +28,8 @@ extension Wire.Blocker {
     init(_ blocker: Blocker) {
         self.init(
             code: blocker.code.rawValue, message: blocker.message, evidence: blocker.evidence, remedy: blocker.remedy,
-            consent: blocker.code.allowsConsent)
+            consent: blocker.code.allowsConsent, consentAs: blocker.consent?.description,
+            member: blocker.member?.description)
     }
 }
 

@@ -54,8 +54,12 @@ struct HostFixture {
 
     var progress: ProgressReport { { [lines] in lines.add($0) } }
 
-    func bind(_ address: PCIAddress? = nil, consent: Set<BlockerCode> = [], dryRun: Bool = false) async throws -> Plan {
-        try await host.bind(address ?? nic, consent: consent, dryRun: dryRun, progress: progress)
+    /// `consent` is about the device itself, `members` about others of its IOMMU group.
+    func bind(
+        _ address: PCIAddress? = nil, consent: Set<BlockerCode> = [], members: Set<Consent> = [], dryRun: Bool = false
+    ) async throws -> Plan {
+        let all = members.union(consent.map { Consent($0) })
+        return try await host.bind(address ?? nic, consent: all, dryRun: dryRun, progress: progress)
     }
 
     func restore(_ address: PCIAddress? = nil, dryRun: Bool = false) async throws -> Plan {

@@ -53,9 +53,11 @@ import Testing
         fake.addDisk("vdc", number: "254:32", on: third)
         fake.addMapped("md0", number: "9:0", over: ["vda2", "vdb"])
         fake.addMapped("dm-0", number: "253:0", over: ["md0"])
+        fake.set("/sys/devices/virtual/block/md0/md/array_state", "clean\n")
+        fake.set("/sys/devices/virtual/block/dm-0/dm/uuid", "LVM-abc\n")
         mount("253:0 / / rw - ext4 /dev/mapper/vg-root rw")
-        #expect(try blockers().map(\.code) == [.rootDisk])
-        #expect(try blockers(second).map(\.code) == [.rootDisk])
+        #expect(try blockers().map(\.code) == [.rootDisk, .lvmMember, .raidMember])
+        #expect(try blockers(second).map(\.code) == [.rootDisk, .lvmMember, .raidMember])
         #expect(try blockers(third).isEmpty)
     }
 
@@ -64,7 +66,7 @@ import Testing
         fake.addMapped("dm-0", number: "253:0", over: ["dm-1", "vda"])
         fake.addMapped("dm-1", number: "253:1", over: ["dm-0"])
         mount("253:1 / /data rw - ext4 /dev/dm-1 rw")
-        #expect(try blockers().map(\.code) == [.mountedFileSystem])
+        #expect(try blockers().map(\.code) == [.mountedFileSystem, .blockDeviceMember])
     }
 
     @Test("Every disk of a btrfs over several carries it") func btrfs() throws {
@@ -126,10 +128,14 @@ import Testing
         "Garbage in the host's tables blocks nothing and breaks nothing",
         arguments: [
             "", "\n\n", "- - - - - - -", "a b c d e f g h i j", "27 1 254:0 / / rw -", "\u{fffd}\u{0}\\777 \\04",
-            "lo 00000000 00000000", String(repeating: "x ", count: 5000),
+            "lo 00000000 00000000", "eth0 1 2 3", "x: y", ": IO-APIC", "0-x : BOOTFB", "- : efifb",
+            String(repeating: "x ", count: 5000),
         ])
     func garbage(content: String) throws {
-        for name in ["self/mountinfo", "swaps", "net/route", "net/ipv6_route"] { fake.set("/proc/\(name)", content) }
+        fake.addInterface("eth0", on: device)
+        for name in ["self/mountinfo", "swaps", "net/route", "net/ipv6_route", "interrupts", "iomem"] {
+            fake.set("/proc/\(name)", content)
+        }
         #expect(try blockers().isEmpty)
     }
 
@@ -150,7 +156,7 @@ import Testing
         fake.set("/sys/devices/virtual/net/br0/mtu", "1500\n")
         fake.link("/sys/class/net/br0", to: "../../devices/virtual/net/br0")
         let found = try blockers(addresses: [InterfaceAddress(interface: "br0", address: "192.0.2.1")])
-        #expect(found.map(\.code) == [.networkAddress])
+        #expect(found.map(\.code) == [.networkAddress, .networkUpper])
         #expect(found[0].message.contains("br0 over eth0"))
     }
 
@@ -158,7 +164,7 @@ import Testing
         fake.addInterface("eth0", on: device)
         let header = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
         fake.set("/proc/net/route", header + "eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n")
-        #expect(try blockers().isEmpty)
+        #expect(try blockers().map(\.code) == [.networkRoute])
         fake.set("/proc/net/route", header + "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n")
         #expect(try blockers().map(\.code) == [.defaultRoute])
         fake.set("/proc/net/route", header)
@@ -242,6 +248,8 @@ import Testing
             return
         }
         #expect(root.map(\.code) == [.rootDisk])
+        #expect(
+            all.allSatisfy { Consent($0).code.allowsConsent == (Consent($0.rawValue) != nil) || $0 == .siblingInUse })
         fixture.fake.set("/proc/self/mountinfo", "27 1 254:0 / /data rw - ext4 /dev/vda rw\n")
         _ = try await fixture.bind(consent: [.networkAddress, .mountedFileSystem])
         #expect(fixture.fake.driver(of: fixture.nic) == "vfio-pci")

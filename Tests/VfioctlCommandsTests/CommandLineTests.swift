@@ -23,13 +23,17 @@ struct CommandLineTests {
         #expect(test.common.socket == VfiodInterface.defaultSocketPath)
         for name in ["show", "describe"] { #expect(try Vfioctl.parseAsRoot([name, "00:10.0"]) is ShowVerb) }
         #expect(try Vfioctl.parseAsRoot(["list"]) is ListVerb)
+        let plan = try #require(
+            try Vfioctl.parseAsRoot(["plan", "bind", "03:01.0", "--consent", "swap"]) as? PlanVerb)
+        #expect(plan.operation == "bind" && plan.device.address == "0000:03:01.0" && plan.consent == ["swap"])
         #expect(try Vfioctl.parseAsRoot(["interrupts", "0001:00:10.0"]) is InterruptsVerb)
     }
 
     @Test(
         "wrong usage ends with status 64",
         arguments: [
-            ["nonsense"], ["bind"], ["bind", "x"], ["bind", "0000.00.10:0"], ["bind", "00:10"], ["bind", "00:1g.0"],
+            ["nonsense"], ["bind"], ["plan"], ["plan", "bind"], ["bind", "x"], ["bind", "0000.00.10:0"],
+            ["bind", "00:10"], ["bind", "00:1g.0"],
             ["bind", "00:10.0", "00:11.0"], ["selftest", "00:10.0", "--type", "none"],
             ["selftest", "00:10.0", "--count", "many"], ["list", "--sockte", "/x"],
         ])

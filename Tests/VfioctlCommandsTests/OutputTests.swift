@@ -17,6 +17,11 @@ struct OutputTests {
         code: "network-address", message: "eth0 has an address.", evidence: "eth0: 10.0.0.2",
         remedy: "Remove it: ip address flush dev eth0", consent: true)
 
+    private static let sibling = Wire.Blocker(
+        code: "iommu-group-sibling-in-use", message: "0000:00:11.0 is in use.", evidence: "driver: e1000",
+        remedy: "Consent to it.", consent: true, consentAs: "iommu-group-sibling-in-use=0000:00:11.0",
+        member: "0000:00:11.0")
+
     @Test("devices are a table with columns as wide as needed")
     func list() {
         var nvme = Self.edu
@@ -53,7 +58,7 @@ struct OutputTests {
             powerState: nil, link: nil, command: nil, regions: [], capabilities: [], virtualFunctions: nil,
             totalVirtualFunctions: nil, virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [],
             reservedRegions: [], holders: [], hostUses: [], unread: ["config", "link"],
-            bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+            bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], recorded: nil, operation: nil)
         #expect(ShowVerb.text(details).contains("no answer for  config link\n"))
         #expect(ShowVerb.text(details).contains("command        not known\n"))
         details.device.state = "gone"
@@ -97,6 +102,42 @@ struct OutputTests {
         #expect(dryRunText(nil) == "There is nothing to do.\n")
     }
 
+    @Test("a planned operation is a table of steps and one of blockers, and says what consent it needs")
+    func plannedOperation() {
+        let step = Wire.Step(action: "write", target: "/sys/x", value: "\n")
+        let root = Wire.Blocker(code: "root-disk", message: "m", evidence: "e", remedy: "r", consent: false)
+        let plan = Wire.Plan(steps: [step], blockers: [Self.blocker, Self.sibling])
+        #expect(
+            PlanVerb.text(PlanOperation.Reply(plan: plan, refusedBy: [Self.sibling])) == """
+                STEP  ACTION  TARGET  VALUE
+                   1  write   /sys/x  (empty)
+
+                BLOCKER                     MEMBER        CONSENT
+                network-address             -             given
+                  eth0 has an address.
+                  seen:   eth0: 10.0.0.2
+                  remedy: Remove it: ip address flush dev eth0
+                iommu-group-sibling-in-use  0000:00:11.0  --consent iommu-group-sibling-in-use=0000:00:11.0
+                  0000:00:11.0 is in use.
+                  seen:   driver: e1000
+                  remedy: Consent to it.
+
+                It needs consent: --consent iommu-group-sibling-in-use=0000:00:11.0
+
+                """)
+        func verdict(_ blockers: [Wire.Blocker], _ refusedBy: [Wire.Blocker]) -> String {
+            let text = PlanVerb.text(
+                PlanOperation.Reply(plan: Wire.Plan(steps: [step], blockers: blockers), refusedBy: refusedBy))
+            return text.split(separator: "\n").last.map(String.init) ?? ""
+        }
+        #expect(verdict([], []) == "Nothing stands against it.")
+        #expect(verdict([Self.blocker], []) == "All that stands against it is consented to.")
+        #expect(verdict([Self.blocker, root], [Self.blocker, root]) == "It would be refused.")
+        #expect(
+            PlanVerb.text(PlanOperation.Reply(plan: Wire.Plan(steps: [], blockers: []), refusedBy: []))
+                == "There is nothing to do.\n")
+    }
+
     @Test("interrupt groups are a table, with a line per vector where they are live")
     func interrupts() {
         let vector = Wire.InterruptVector(
@@ -136,11 +177,15 @@ struct OutputTests {
                 Wire.Capability(id: "0099", extended: true, offset: 0x100, name: nil),
             ],
             virtualFunctions: 1, totalVirtualFunctions: 7, virtualFunctionAddresses: ["0000:00:10.1"],
-            physicalFunction: nil, iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: nil)],
+            physicalFunction: nil,
+            iommuGroupMembers: [
+                Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: nil, onBehalfOf: "0000:00:10.1")
+            ],
             reservedRegions: [Wire.ReservedRegion(first: "fee00000", last: "feefffff", kind: "msi")],
             holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9, 11])],
             hostUses: [Self.blocker], unread: ["driver_override"],
-            bindPlan: Wire.Plan(steps: [], blockers: [Self.blocker]), recorded: ["driver": "edu"],
+            bindPlan: Wire.Plan(steps: [], blockers: [Self.blocker]), drift: [Self.sibling],
+            recorded: ["driver": "edu"],
             operation: Wire.Operation(name: "restore", step: "unbind", since: 1, note: "held by process 7"))
         let text = ShowVerb.text(details)
         for line in [
@@ -152,6 +197,8 @@ struct OutputTests {
             "capabilities   2 Vendor Specific, MSI, extended 0099\n", "  reserved 0xfee00000 to 0xfeefffff, msi\n",
             "held by        process 7 (qemu) of vm.service, descriptors 9 11\n",
             "used by host   eth0 has an address.\n", "  driver = edu\n",
+            "  0000:00:10.0  no driver, on behalf of 0000:00:10.1\n",
+            "drift          0000:00:11.0 is in use.\n  remedy: Consent to it.\n",
             "running        restore, at unbind: held by process 7\n", "  [network-address] eth0 has an address.\n",
         ] {
             #expect(text.contains(line), "\(line)")

@@ -111,12 +111,18 @@ struct WireConformanceTests {
         #expect(description.name == VfiodInterface.name)
         #expect(
             Set(description.methods.keys)
-                == [List.name, Describe.name, Bind.name, Restore.name, SelfTest.name, Interrupts.name])
+                == [
+                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SelfTest.name,
+                    Interrupts.name,
+                ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
         try check(
             List.Reply(devices: [Samples.device]), try #require(description.methods[List.name]).output, "List reply")
         try check(Describe.self, Describe.Parameters(device: device), [Describe.Reply(details: Samples.details)])
+        try check(
+            PlanOperation.self, PlanOperation.Parameters(operation: "bind", device: device, consent: ["swap"]),
+            [PlanOperation.Reply(plan: Samples.plan, refusedBy: Samples.plan.blockers)])
         try check(
             Bind.self, Bind.Parameters(device: device, consent: ["swap"], dryRun: true),
             [Bind.Reply(plan: Samples.plan, progress: "x")])
@@ -193,7 +199,11 @@ enum Samples {
         driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
     static let plan = Wire.Plan(
         steps: [Wire.Step(action: "write", target: "/sys/x", value: "1")],
-        blockers: [Wire.Blocker(code: "swap", message: "m", evidence: "e", remedy: "r", consent: true)])
+        blockers: [
+            Wire.Blocker(
+                code: "swap", message: "m", evidence: "e", remedy: "r", consent: true, consentAs: "swap=0000:00:10.1",
+                member: "0000:00:10.1")
+        ])
     static let details = Wire.Details(
         device: device, subsystemVendorId: "1af4", subsystemDeviceId: "1100", revision: "10",
         serialNumber: "52-54-00-ff-ff-12-34-56", slot: "4", path: ["0000:00:10.0"], numaNode: 0,
@@ -205,10 +215,12 @@ enum Samples {
         ],
         capabilities: [Wire.Capability(id: "05", extended: false, offset: 0x40, name: "MSI")], virtualFunctions: 1,
         totalVirtualFunctions: 7, virtualFunctionAddresses: ["0000:00:10.1"], physicalFunction: "0000:00:10.0",
-        iommuGroupMembers: [Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: "edu")],
+        iommuGroupMembers: [
+            Wire.IOMMUGroupMember(address: "0000:00:10.0", driver: "edu", onBehalfOf: "0000:00:10.1")
+        ],
         reservedRegions: [Wire.ReservedRegion(first: "fee00000", last: "feefffff", kind: "msi")],
         holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
-        hostUses: plan.blockers, unread: ["config"], bindPlan: plan, recorded: ["driver": "edu"],
+        hostUses: plan.blockers, unread: ["config"], bindPlan: plan, drift: plan.blockers, recorded: ["driver": "edu"],
         operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
     static let sparseDetails = Wire.Details(
         device: Wire.Device(
@@ -218,7 +230,8 @@ enum Samples {
         numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: nil, powerState: nil, link: nil,
         command: nil, regions: [], capabilities: [], virtualFunctions: nil, totalVirtualFunctions: nil,
         virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [], reservedRegions: [], holders: [],
-        hostUses: [], unread: [], bindPlan: Wire.Plan(steps: [], blockers: []), recorded: nil, operation: nil)
+        hostUses: [], unread: [], bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], recorded: nil, operation: nil
+    )
     static let report = Wire.SelfTestReport(
         type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,
         lostVectors: [3], spuriousVectors: [4], latencyP50: 12.5, latencyP99: 20.25, latencyMax: 30, notes: ["x"])

@@ -121,7 +121,7 @@ struct DaemonTests {
                 Bind.self, Bind.Parameters(device: "00:10.0", consent: ["network-address"], dryRun: nil))
             #expect(replies.map(\.progress) == ["step 1", "step 2", "step 3", nil])
             #expect(replies.last?.plan?.steps.count == 1)
-            #expect(await daemon.devices.consents == [[.networkAddress]])
+            #expect(await daemon.devices.consents == [[Consent(.networkAddress)]])
             let details = try await daemon.call(Describe.self, Describe.Parameters(device: Self.edu)).details
             #expect(details.device.state == "bound")
             #expect(details.revision == "10")
@@ -155,6 +155,30 @@ struct DaemonTests {
         }
     }
 
+    @Test("a plan says what stands against an operation, and what of it the consent does not cover")
+    func plan() async throws {
+        try await RunningDaemon.with { daemon in
+            func plan(_ consent: String...) async throws -> PlanOperation.Reply {
+                try await daemon.call(
+                    PlanOperation.self,
+                    PlanOperation.Parameters(operation: "bind", device: Self.edu, consent: consent))
+            }
+            let bare = try await plan()
+            #expect(bare.plan.blockers.map(\.consentAs) == ["network-address"])
+            #expect(bare.refusedBy == bare.plan.blockers)
+            #expect(try await plan("swap").refusedBy == bare.plan.blockers)
+            #expect(try await plan("network-address=00:11.0").refusedBy == bare.plan.blockers)
+            for consent in ["network-address", "network-address=\(Self.edu)", "network-address=00:10.0"] {
+                let covered = try await plan(consent)
+                #expect(covered.refusedBy.isEmpty && covered.plan == bare.plan)
+            }
+            let restore = try await daemon.call(
+                PlanOperation.self, PlanOperation.Parameters(operation: "restore", device: Self.edu, consent: nil))
+            #expect(restore.plan.blockers.isEmpty && restore.refusedBy.isEmpty)
+            #expect(daemon.log.all.allSatisfy { !$0.contains("asked for by") })
+        }
+    }
+
     @Test("arguments are checked before the host is asked, and the error names the wrong one")
     func badArguments() async throws {
         try await RunningDaemon.with { daemon in
@@ -178,10 +202,23 @@ struct DaemonTests {
             for count in [0, 1_000_001] { #expect(try await wrong(selfTest(count: count)) == "count") }
             #expect(try await wrong(selfTest(type: "MSI")) == "type")
             #expect(try await wrong(selfTest(fault: "none")) == "fault")
-            for code in ["root-disk", "nonsense"] {
+            for code in [
+                "root-disk", "nonsense", "", "=", "swap=", "swap=x", "swap=0000:00:10.9", "root-disk=0000:00:10.0",
+                "iommu-group-sibling-in-use", "iommu-group-sibling-in-use=", "swap=0000:00:10.0=0000:00:10.0",
+            ] {
                 let error = try await daemon.refusal(
                     of: Bind.self, Bind.Parameters(device: Self.edu, consent: [code], dryRun: nil))
-                #expect(error?.parameters(as: Parameter.self)?.parameter == "consent")
+                #expect(error?.parameters(as: Parameter.self)?.parameter == "consent", "\(code)")
+                let unplanned = try await daemon.refusal(
+                    of: PlanOperation.self,
+                    PlanOperation.Parameters(operation: "bind", device: Self.edu, consent: [code]))
+                #expect(unplanned?.parameters(as: Parameter.self)?.parameter == "consent", "\(code)")
+            }
+            for operation in ["", "Bind", "nonsense"] {
+                let error = try await daemon.refusal(
+                    of: PlanOperation.self,
+                    PlanOperation.Parameters(operation: operation, device: Self.edu, consent: nil))
+                #expect(error?.parameters(as: Parameter.self)?.parameter == "operation")
             }
             #expect(await daemon.devices.requests.isEmpty)
             #expect(await daemon.devices.consents.isEmpty)

@@ -8,7 +8,7 @@ import SystemPackage
 actor InMemoryDevices: DeviceOperations {
     private var states: [PCIAddress: DeviceState] = [:]
     private(set) var requests: [SelfTestRequest] = []
-    private(set) var consents: [Set<BlockerCode>] = []
+    private(set) var consents: [Set<Consent>] = []
     /// What the next changing call throws.
     var failure: PassthroughError?
 
@@ -51,8 +51,15 @@ actor InMemoryDevices: DeviceOperations {
             hostUses: [InMemoryDevices.blocker])
     }
 
+    func plan(_ operation: PlannedOperation, _ address: PCIAddress) async throws(PassthroughError) -> Plan {
+        switch operation {
+        case .bind: try await bind(address, consent: [], dryRun: true) { _ in }
+        case .restore: try await restore(address, dryRun: true) { _ in }
+        }
+    }
+
     func bind(
-        _ address: PCIAddress, consent: Set<BlockerCode>, dryRun: Bool, progress: @escaping ProgressReport
+        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
         _ = try summary(address)
         if let failure { throw failure }

@@ -6,10 +6,12 @@ struct BindVerb: ParsableCommand {
         commandName: "bind", abstract: "Take a device from its driver and bind it to vfio-pci.",
         discussion: """
             What was there before is recorded, and restore puts it back. A device that the host needs is refused, with \
-            what was seen and what would clear it; --consent names the blockers to override.
+            what was seen and what would clear it; --consent names the blockers to override. A sibling in its IOMMU group \
+            that is in use is named by its address, and is then bound, and given back, along with the device.
 
               vfioctl bind 00:11.0 --dry-run
               vfioctl bind 00:11.0 --consent network-address
+              vfioctl bind 03:01.0 --consent iommu-group-sibling-in-use=03:03.0 --consent network-address=03:03.0
             """)
 
     @OptionGroup var common: CommonOptions

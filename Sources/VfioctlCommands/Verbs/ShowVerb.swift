@@ -114,7 +114,10 @@ struct ShowVerb: ParsableCommand {
 
     private static func iommuGroup(_ details: Wire.Details) -> [String] {
         [line("IOMMU group", details.device.iommuGroup.map(String.init) ?? "none")]
-            + details.iommuGroupMembers.map { "  \($0.address)  \($0.driver ?? "no driver")" }
+            + details.iommuGroupMembers.map { member in
+                let owner = member.onBehalfOf.map { ", on behalf of \($0)" } ?? ""
+                return "  \(member.address)  \(member.driver ?? "no driver")\(owner)"
+            }
             + details.reservedRegions.map { "  reserved 0x\($0.first) to 0x\($0.last), \($0.kind)" }
     }
 
@@ -127,6 +130,9 @@ struct ShowVerb: ParsableCommand {
                     "held by",
                     "process \(holder.processId) (\(holder.command))" + (holder.unit.map { " of \($0)" } ?? "")
                         + (descriptors.isEmpty ? "" : ", descriptors \(descriptors)")))
+        }
+        for blocker in details.drift {
+            lines += [line("drift", blocker.message), "  remedy: \(blocker.remedy)"]
         }
         lines += details.hostUses.map { line("used by host", $0.message) }
         guard let recorded = details.recorded else { return lines }

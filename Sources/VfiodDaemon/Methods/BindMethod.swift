@@ -8,15 +8,9 @@ extension VarlinkMethod {
     static func bind(_ host: any DeviceOperations, _ audit: AuditLog) -> VarlinkMethod {
         VarlinkMethod { (asked: Bind.Parameters, call) async throws(VarlinkError) -> Bind.Reply in
             let address = try PCIAddress(parameter: asked.device)
-            var consent: Set<BlockerCode> = []
-            for text in asked.consent ?? [] {
-                guard let code = BlockerCode(rawValue: text), code.allowsConsent else {
-                    throw .invalidParameter("consent")
-                }
-                consent.insert(code)
-            }
+            let consent = try Set<Consent>(parameter: asked.consent)
             let dryRun = asked.dryRun ?? false
-            let bind = { [consent] () async throws(PassthroughError) in
+            let bind = { () async throws(PassthroughError) in
                 try await host.bind(address, consent: consent, dryRun: dryRun) { line in
                     call.send(Bind.Reply(plan: nil, progress: line))
                 }

@@ -1,0 +1,154 @@
+internal import LinuxSystem
+internal import Logging
+internal import PCI
+
+// Members of one IOMMU group: which are worked on together, and what becomes of a group whose other members the host
+// takes into use.
+//
+// A device is bound because somebody asked for it, or on behalf of one of those. The latter stay bound as long as any
+// member of their IOMMU group is bound that was asked for.
+extension PassthroughHost {
+    /// The event in the journal of a member of a bound device's IOMMU group that comes to a host driver.
+    static let driftEvent = "iommu-group-drift"
+
+    /// The siblings that `consent` allows to bind along with a device.
+    func siblings(
+        toBindWith address: PCIAddress, _ consent: Set<Consent>
+    ) throws(PassthroughError) -> SiblingRecords? {
+        guard let group = sysfs.iommuGroup(of: address) else { return nil }
+        let members = consent.siblings.intersection(sysfs.members(ofIOMMUGroup: group)).subtracting([address])
+        for member in members.sorted() {
+            guard let record = records[member], record.phase != .bound else { continue }
+            throw .wrongState(
+                member, state: record.phase.rawValue, needed: DeviceState.available.rawValue,
+                message: "An earlier operation did not end well, at \(record.step). Restore puts the device back.")
+        }
+        return members.isEmpty ? nil : SiblingRecords(members, records)
+    }
+
+    /// The siblings that go back along with a device: those that no other member needs.
+    func siblings(
+        toGiveBackWith address: PCIAddress, _ record: DeviceRecord
+    ) throws(PassthroughError) -> SiblingRecords {
+        let group = sysfs.iommuGroup(of: address)
+        if let other = askedFor(inIOMMUGroup: group, beside: address) {
+            guard record.onBehalfOf == nil else {
+                throw .wrongState(
+                    address, state: "bound on behalf of \(other)", needed: "bound by itself",
+                    message: "\(other) cannot be used without it. Restore of \(other) gives both back.")
+            }
+            return SiblingRecords([], [:])
+        }
+        return SiblingRecords(siblings(inIOMMUGroup: group).filter { $0 != address }, records)
+    }
+
+    /// The record of a bound device from now on: it was asked for by itself.
+    nonisolated func asked(
+        for address: PCIAddress, _ record: DeviceRecord?, _ operation: RunningOperation
+    ) throws(PassthroughError) -> DeviceRecord? {
+        guard var record, record.onBehalfOf != nil else { return record }
+        record.onBehalfOf = nil
+        try transition(address, operation).save(record)
+        return record
+    }
+
+    /// A member that was asked for and stays bound.
+    private func askedFor(inIOMMUGroup group: Int?, beside address: PCIAddress?) -> PCIAddress? {
+        guard let group else { return nil }
+        return records.keys.sorted().first { other in
+            other != address && records[other]?.onBehalfOf == nil && records[other]?.phase == .bound
+                && running[other]?.operation.name != "restore" && sysfs.iommuGroup(of: other) == group
+        }
+    }
+
+    private func siblings(inIOMMUGroup group: Int?) -> [PCIAddress] {
+        guard let group else { return [] }
+        return records.filter { $0.value.onBehalfOf != nil && sysfs.iommuGroup(of: $0.key) == group }.keys.sorted()
+    }
+
+    /// Enters what an operation made of the siblings.
+    func endSiblings(of run: Running) {
+        for reading in run.siblings?.readings ?? [] { enter(reading, driverIsBound: true) }
+        for sibling in run.siblings?.addresses ?? [] {
+            records[sibling] = run.siblings?[sibling]
+            running[sibling] = nil
+            closeIfGone(sibling)
+        }
+    }
+
+    /// Gives back the siblings of a device that is gone, unless another member needs them.
+    func giveBackSiblingsLeft(by address: PCIAddress) {
+        for (sibling, record) in records where record.onBehalfOf == address.description && isIdle(sibling) {
+            guard askedFor(inIOMMUGroup: sysfs.iommuGroup(of: sibling), beside: nil) == nil else { continue }
+            finish("restore", sibling, record)
+        }
+    }
+}
+
+/// The devices that were asked for, as an earlier vfiod left them.
+struct AskedFor {
+    fileprivate var iommuGroups: Set<Int> = []
+    fileprivate var unfinished: Set<String> = []
+
+    /// Whether a device stays bound: because it was asked for, or because one is bound that was, and with which it was
+    /// bound.
+    func keeps(_ record: DeviceRecord, iommuGroup: Int?) -> Bool {
+        guard let device = record.onBehalfOf else { return true }
+        return !unfinished.contains(device) && iommuGroup.map(iommuGroups.contains) ?? false
+    }
+}
+
+extension PassthroughHost {
+    func askedFor(_ entries: [(address: PCIAddress, entry: IntentLog.Entry)]) -> AskedFor {
+        var found = AskedFor()
+        for case (let address, .record(let record)) in entries
+        where record.onBehalfOf == nil && reasonToClose(address, record) == nil {
+            if record.phase == .binding { found.unfinished.insert(address.description) }
+            if record.phase == .bound, let group = sysfs.iommuGroup(of: address) { found.iommuGroups.insert(group) }
+        }
+        return found
+    }
+}
+
+// Drift: VFIO opens no device of an IOMMU group that has a member with a host driver, and the kernel lets none come
+// while it is open. In between it can.
+extension PassthroughHost {
+    /// What stands against the use of a device that is bound: the members of its IOMMU group with a host driver.
+    func drift(around address: PCIAddress) -> [Blocker] {
+        guard records[address]?.phase == .bound, isIdle(address),
+            let group = inventory[address]?.attributes.iommuGroup
+        else { return [] }
+        return inventory.members(ofIOMMUGroup: group).compactMap { member in
+            guard member != address, isIdle(member), let driver = inventory[member]?.driver,
+                !HostDrivers.leavesDMAToOthers(driver)
+            else { return nil }
+            return planner.siblingBlocker(
+                member, driver: driver, with: address, iommuGroup: group,
+                remedy: "Unbind it from \(driver). Or restore \(address) and bind it again, with consent to \(member).")
+        }
+    }
+
+    /// Warns if a change is one of a sibling of a bound device.
+    func warnOfDrift(_ change: InventoryChange) {
+        guard case .driver(let member, _, let driver?) = change, !HostDrivers.leavesDMAToOthers(driver),
+            let group = inventory[member]?.attributes.iommuGroup
+        else { return }
+        for address in inventory.members(ofIOMMUGroup: group) where address != member {
+            for blocker in drift(around: address) where blocker.member == member { warn(of: blocker, at: address) }
+        }
+    }
+
+    /// Warns of what came before events were followed.
+    func warnOfDrift() {
+        for address in records.keys.sorted() {
+            for blocker in drift(around: address) { warn(of: blocker, at: address) }
+        }
+    }
+
+    private func warn(of blocker: Blocker, at address: PCIAddress) {
+        let member = blocker.member?.description ?? ""
+        logger.warning(
+            "\(address), which is bound, cannot be opened any more: \(blocker.message)",
+            metadata: ["event": "\(PassthroughHost.driftEvent)", "device": "\(address)", "member": "\(member)"])
+    }
+}

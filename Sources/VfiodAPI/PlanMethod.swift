@@ -1,0 +1,40 @@
+public import Varlink
+
+/// What an operation would do, and what stands against it.
+public enum PlanOperation: VfiodMethod {
+    /// The name without the interface.
+    public static let name = "Plan"
+
+    /// What a call carries.
+    public struct Parameters: VarlinkParameters, Hashable {
+        /// The names of all fields.
+        public static let fields = ["operation", "device", "consent"]
+        /// bind or restore.
+        public var operation: String
+        /// Such as `0000:00:10.0`.
+        public var device: String
+        /// Blockers that may be overridden.
+        public var consent: [String]?
+
+        /// Creates a value.
+        public init(operation: String, device: String, consent: [String]?) {
+            self.operation = operation
+            self.device = device
+            self.consent = consent
+        }
+    }
+
+    /// What a reply carries.
+    public struct Reply: Codable, Hashable, Sendable {
+        /// What would be done, with all that stands against it.
+        public var plan: Wire.Plan
+        /// Those blockers that consent does not override.
+        public var refusedBy: [Wire.Blocker]
+
+        /// Creates a value.
+        public init(plan: Wire.Plan, refusedBy: [Wire.Blocker]) {
+            self.plan = plan
+            self.refusedBy = refusedBy
+        }
+    }
+}
