@@ -23,7 +23,7 @@ struct VectorSet: Sendable {
         for index in other.indices where isMember(index) { append(index) }
     }
 
-    var indices: FlattenSequence<[Range<Int>]> { runs.joined() }
+    var indices: Indices { Indices(runs: runs) }
     var isEmpty: Bool { runs.isEmpty }
     var count: Int { runs.reduce(0) { $0 + $1.count } }
 
@@ -32,6 +32,39 @@ struct VectorSet: Sendable {
             runs[runs.count - 1] = last.lowerBound..<index + 1
         } else {
             runs.append(index..<index + 1)
+        }
+    }
+}
+
+extension VectorSet {
+    /// The vectors, ascending. `joined()` would be as good, but where it is not specialized each of its steps looks up a
+    /// type in the runtime, behind one lock for the whole process: many groups at a time then wait for each other.
+    struct Indices: Sequence, IteratorProtocol {
+        private var runs: ArraySlice<Range<Int>>
+        private var run: Range<Int>
+
+        init(runs: [Range<Int>]) {
+            self.runs = runs.dropFirst()
+            run = runs.first ?? 0..<0
+        }
+
+        mutating func next() -> Int? {
+            if run.isEmpty {
+                guard let next = runs.popFirst() else { return nil }
+                run = next
+            }
+            // No run is empty.
+            let index = run.lowerBound
+            run = index + 1..<run.upperBound
+            return index
+        }
+
+        /// The greatest one for which `isMember` holds.
+        func last(where isMember: (Int) -> Bool) -> Int? {
+            for run in runs.reversed() {
+                if let found = run.last(where: isMember) { return found }
+            }
+            return run.last(where: isMember)
         }
     }
 }

@@ -54,19 +54,39 @@ final class FakeEventFD: Sendable {
     }
 
     /// What procfs tells of an eventfd without touching it (fs/eventfd.c, eventfd_show_fdinfo).
+    ///
+    /// Read byte by byte: it is asked at every fake kernel call, and the library's searches and conversions are slow and
+    /// take turns over the whole process where they are not specialized.
     fileprivate static func information(of descriptor: CInt) -> (id: Int, count: UInt64)? {
-        guard let text = try? readText("/proc/self/fdinfo/\(descriptor)") else { return nil }
-        var (id, count): (Int?, UInt64?)
-        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
-            if line.starts(with: "eventfd-count:".utf8) { count = number(line, radix: 16) }
-            if line.starts(with: "eventfd-id:".utf8) { id = number(line, radix: 10).map { Int($0) } }
-        }
-        guard let id, let count else { return nil }
-        return (id, count)
+        guard let text = try? readFile("/proc/self/fdinfo/\(descriptor)", limit: 4096),
+            let count = number(after: countKey, in: text, radix: 16),
+            let id = number(after: idKey, in: text, radix: 10)
+        else { return nil }
+        return (Int(truncatingIfNeeded: id), count)
     }
 
-    private static func number(_ line: Substring.UTF8View, radix: Int) -> UInt64? {
-        line.split(separator: UInt8(ascii: " ")).last.flatMap { UInt64(Substring($0), radix: radix) }
+    private static let countKey = Array("\neventfd-count:".utf8)
+    private static let idKey = Array("\neventfd-id:".utf8)
+
+    /// The number behind `key` and spaces.
+    private static func number(after key: [UInt8], in text: [UInt8], radix: UInt64) -> UInt64? {
+        var matched = 0
+        var value: UInt64?
+        for byte in text {
+            if matched < key.count {
+                matched = byte == key[matched] ? matched + 1 : byte == key[0] ? 1 : 0
+                continue
+            }
+            let digit: UInt64
+            switch byte {
+            case UInt8(ascii: " ") where value == nil: continue
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = UInt64(byte - UInt8(ascii: "0"))
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = UInt64(byte - UInt8(ascii: "a") + 10)
+            default: return value
+            }
+            value = (value ?? 0) &* radix &+ digit
+        }
+        return value
     }
 }
 

@@ -45,7 +45,13 @@ def run(report, sanitizer, log, events, names=None, env=None, deadline=1200):
     if names is not None:
         argv += ["--filter", filter_for(names)]
     what = "running the unit tests" + (f" with the {sanitizer} sanitizer" if sanitizer else "")
-    options = {"TSAN_OPTIONS": "halt_on_error=0:exitcode=66", "ASAN_OPTIONS": "detect_leaks=0"}
+    options = {
+        "TSAN_OPTIONS": "halt_on_error=0:exitcode=66",
+        "ASAN_OPTIONS": "detect_leaks=0",
+        # All at once is the default: hundreds of tests that wait for each other's turn at two processors, each of which
+        # then takes as long as all, and meets its own deadlines by luck.
+        "SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH": "4",
+    }
     with report.busy(what, lambda: process.last_line(log)):
         env = {**os.environ, **options, **(env or {})}
         status = process.run_quietly(argv, log, cwd=cache.REPOSITORY, env=env, deadline=deadline)
