@@ -73,7 +73,7 @@ final class SiblingTransition: Sendable {
         for sibling in addresses.reversed() {
             guard var record = records[sibling] else { continue }
             record.phase = .binding
-            failure = failure ?? putBack(sibling, record)
+            if let error = putBack(sibling, record) { failure = failure ?? error }
         }
         return failure
     }
@@ -90,7 +90,8 @@ final class SiblingTransition: Sendable {
                 failure = failure ?? error
                 continue
             }
-            failure = failure ?? putBack(sibling, record)
+            // One that fails keeps no other from going back.
+            if let error = putBack(sibling, record) { failure = failure ?? error }
         }
         return failure
     }

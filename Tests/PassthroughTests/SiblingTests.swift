@@ -35,6 +35,14 @@ import Testing
 
     private func hasRecord(_ address: PCIAddress) -> Bool { fake.content(record(address)) != nil }
 
+    /// More of the e1000's kind, at 0000:03:04.0 and so on.
+    private func addSiblings(_ count: Int) throws -> [PCIAddress] {
+        let added = try (4..<4 + count).map { try #require(PCIAddress("0000:03:0\($0).0")) }
+        fake.addDriver("e1000", matching: Set(added + [sibling]))
+        for address in added { fake.addFunction(address, device: 0x100e, driver: "e1000", iommuGroup: 3) }
+        return added
+    }
+
     @Test("The plan names the sibling and what the host uses it for, each with its own consent") func plan()
         async throws
     {
@@ -127,9 +135,7 @@ import Testing
     }
 
     @Test("Of two siblings the first goes back when the second cannot be bound") func secondSibling() async throws {
-        let second = try #require(PCIAddress("0000:03:04.0"))
-        fake.addDriver("e1000", matching: [sibling, second])
-        fake.addFunction(second, device: 0x100e, driver: "e1000", iommuGroup: 3)
+        let second = try addSiblings(1)[0]
         let hadSecond = fake.settings(of: second)
         fake.setRefusal("vfio-pci", of: second)
         let all = consent.union([Consent(.siblingInUse, of: second)])
@@ -198,6 +204,38 @@ import Testing
         fake.setRefusal("e1000", of: sibling, false)
         _ = try await fixture.restore(sibling)
         #expect(settings == before)
+    }
+
+    @Test("A sibling that cannot go back keeps no other from it, at Restore") func othersAtRestore() async throws {
+        let second = try addSiblings(1)[0]
+        let hadSecond = fake.settings(of: second)
+        _ = try await fixture.bind(members: consent.union([Consent(.siblingInUse, of: second)]))
+        // The first one's turn comes first.
+        fake.setRefusal("e1000", of: sibling)
+        guard case .kernel(sibling, "bind", _, _) = await failure(of: { try await fixture.restore() }) else {
+            Issue.record("restored although a driver refused")
+            return
+        }
+        #expect(fake.settings(of: nic) == before[0] && fake.settings(of: second) == hadSecond)
+        #expect(!hasRecord(nic) && !hasRecord(second) && hasRecord(sibling))
+    }
+
+    @Test("A sibling that cannot go back keeps no other from it, at a bind that fails") func othersAtBind() async throws
+    {
+        let added = try addSiblings(2)
+        let had = added.map(fake.settings)
+        fake.setRefusal("vfio-pci", of: added[1])
+        // The last one that was bound goes back first, to no driver.
+        fake.afterWrite { [fake] number in if number == 9 { fake.setRefusal("e1000", of: added[0]) } }
+        let all = consent.union(added.map { Consent(.siblingInUse, of: $0) })
+        guard case .kernel(added[1], "probe", _, let hint) = await failure(of: { try await fixture.bind(members: all) })
+        else {
+            Issue.record("bound although vfio-pci refused a sibling")
+            return
+        }
+        #expect(hint.contains("Putting \(added[0]) back failed"))
+        #expect(settings == before && fake.settings(of: added[1]) == had[1])
+        #expect(!hasRecord(nic) && !hasRecord(sibling) && hasRecord(added[0]))
     }
 
     @Test("A sibling stays as long as another member needs it, and then goes back with that one") func twoDevices()
