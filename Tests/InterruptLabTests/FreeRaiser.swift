@@ -7,6 +7,7 @@ final class FreeRaiser: Sendable {
     private struct State: Sendable {
         var begun = 0
         var done = 0
+        var isPaused = false
         var isStopping = false
         var hasStopped = false
         var failure: (any Error)?
@@ -21,7 +22,11 @@ final class FreeRaiser: Sendable {
         thread.start { [weak self] in
             var turn = 0
             // Weakly, so that a test that fails does not leave a thread behind that raises for ever.
-            while self?.begin() == true {
+            while let next = self?.begin() {
+                if next == .wait {
+                    sched_yield()
+                    continue
+                }
                 let result = Result { try raiser.raise(vectors[turn % vectors.count]) }
                 self?.finish(result)
                 turn += 1
@@ -42,6 +47,18 @@ final class FreeRaiser: Sendable {
         if !arrived { throw GuestBroken(what: "the raiser stands still") }
     }
 
+    /// Runs `body` while nothing is raised. A guest that is slower than the device gets to nothing else as long as it is
+    /// interrupted, and to none of its vectors but those of the highest priority: what waits for it to have done so must
+    /// not raise meanwhile.
+    func pausing<Value>(_ body: () throws -> Value) throws -> Value {
+        state.withLock { $0.isPaused = true }
+        defer { state.withLock { $0.isPaused = false } }
+        guard eventually({ state.withLock { $0.done == $0.begun } }) else {
+            throw GuestBroken(what: "a raise does not end")
+        }
+        return try body()
+    }
+
     /// Ends the thread, and waits for its last raise.
     func stop() throws {
         state.withLock { $0.isStopping = true }
@@ -49,14 +66,20 @@ final class FreeRaiser: Sendable {
         if let failure = state.withLock({ $0.failure }) { throw failure }
     }
 
-    private func begin() -> Bool {
+    private enum Turn {
+        case raise, wait
+    }
+
+    /// What the thread does next; nil for no more.
+    private func begin() -> Turn? {
         state.withLock { state in
             if state.isStopping || state.failure != nil {
                 state.hasStopped = true
-                return false
+                return nil
             }
+            if state.isPaused { return .wait }
             state.begun += 1
-            return true
+            return .raise
         }
     }
 

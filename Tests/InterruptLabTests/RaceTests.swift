@@ -23,14 +23,14 @@ struct RaceTests {
         try TestLength.race(60) { round in
             let index = round % group.count
             try group.mask(index)
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             let masked = bench.count(index)
             try raiser.wait(for: RaceTests.some * vectors.count)
             #expect(eventually { (try? group.pendingState(index)) == true }, "a raise while masked was forgotten")
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             #expect(bench.count(index) == masked, "delivered while masked")
             try group.unmask(index)
-            #expect(eventually { bench.count(index) != masked }, "nothing after unmask")
+            #expect(try raiser.pausing { eventually { bench.count(index) != masked } }, "nothing after unmask")
             #expect(bench.deliveries <= raiser.begun)
         }
         try finish(bench, raiser)
@@ -50,13 +50,15 @@ struct RaceTests {
             let next = stand.type == .msi ? (round + 1) % 4 * 32 : (round / group.count + 1) % 4 * 32
             let old = stand.type == .msi ? shift : round / group.count % 4 * 32
             try group.update(index, bench.configuration(index, shift: next))
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             let left = bench.count(index, shift: old)
             let arrived = bench.count(index, shift: next)
             try raiser.wait(for: RaceTests.some * vectors.count)
-            #expect(eventually { bench.count(index, shift: next) != arrived }, "nothing on the new message")
-            try bench.guest.fence()
-            #expect(bench.count(index, shift: old) == left, "delivered on the old message")
+            try raiser.pausing {
+                #expect(eventually { bench.count(index, shift: next) != arrived }, "nothing on the new message")
+                try bench.guest.fence()
+                #expect(bench.count(index, shift: old) == left, "delivered on the old message")
+            }
             #expect(bench.deliveries <= raiser.begun)
             shift = next
         }
@@ -84,10 +86,10 @@ struct RaceTests {
                 #expect(eventually { bench.deliveries > before }, "nothing after enable")
             }
             try group.disable()
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             let disabled = bench.deliveries
             try raiser.wait(for: RaceTests.some * vectors.count)
-            try bench.expectQuiet(disabled)
+            try raiser.pausing { try bench.expectQuiet(disabled) }
             #expect(disabled <= raiser.begun)
         }
         // What was raised while it was disabled is gone.
@@ -107,10 +109,10 @@ struct RaceTests {
         try TestLength.race(20) { round in
             let window = 0..<max(1, group.count - 1)
             try group.mask(window, releasing: round % 2 == 1)
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             let masked = window.map { bench.count($0) }
             try raiser.wait(for: RaceTests.some * group.count)
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             #expect(window.map { bench.count($0) } == masked, "delivered while masked")
             try group.unmask(window)
             try raiser.wait(for: group.count)
