@@ -3,6 +3,7 @@
 import re
 
 from . import expected, swift_tests
+from .report import LabError
 
 RESULT = re.compile(r"^(ok|FAILED) (\S+?):? (.*)$")
 # What Swift Testing prints when a test has ended, without its colours.
@@ -22,7 +23,7 @@ def _by_line(take):
     return receive
 
 
-def swift(report, tally, level, channel, tests, env=None, deadline=1800):
+def swift(report, tally, level, channel, tests, env=None, deadline=900):
     """The unit tests that need a kernel's VFIO or KVM, against the host's."""
     report.say(f"{len(tests)} Swift tests in the host ({level})")
     names = [test.name for test in tests]
@@ -34,23 +35,23 @@ def swift(report, tally, level, channel, tests, env=None, deadline=1800):
         if text.startswith(("\u2714 Test ", "\u2718 Test ")):
             report.say("  " + text)
 
-    status = channel.run(
-        [
-            "python3",
-            "-B",
-            "/run/payload/lab/swift_tests.py",
-            "--event-stream-output-path",
-            EVENTS,
-            "--event-stream-version",
-            "0",
-            "--no-parallel",
-            "--filter",
-            swift_tests.filter_for(names),
-        ],
-        _by_line(show),
-        deadline=deadline,
-        env=env,
-    )
+    argv = [
+        "python3",
+        "-B",
+        "/run/payload/lab/swift_tests.py",
+        "--event-stream-output-path",
+        EVENTS,
+        "--event-stream-version",
+        "0",
+        "--no-parallel",
+        "--filter",
+        swift_tests.filter_for(names),
+    ]
+    try:
+        status = channel.run(argv, _by_line(show), deadline=deadline, env=env)
+    except LabError as error:
+        # The tests run one at a time, so that the last line names the one that hangs.
+        raise LabError(str(error), "\n".join([error.details, *lines[-20:]])) from None
     _, stream = channel.capture(["cat", EVENTS])
     results = swift_tests.read_events(stream)
     swift_tests.blame_process(results, status, "\n".join(lines[-60:]))
