@@ -138,9 +138,12 @@ public struct ConfigSpace: Hashable, Sendable {
     /// and no more (SR-IOV 1.1 section 3.4.1).
     public var isAnswered: Bool { bytes.prefix(64).contains { $0 != 0xff } }
 
+    /// The command register as it reads; nil if the function did not answer.
+    public var commandRegister: UInt16? { isAnswered ? word(at: 0x04) : nil }
+
     /// The command register; nil if the function did not answer.
     public var command: Command? {
-        guard isAnswered, let word = word(at: 0x04) else { return nil }
+        guard let word = commandRegister else { return nil }
         return Command(
             answersIO: word & 1 != 0, answersMemory: word & 2 != 0, isBusMaster: word & 4 != 0,
             disablesINTx: word & 0x400 != 0)

@@ -20,7 +20,7 @@ public struct DeviceDetails: Sendable {
     public var numaNode: Int?
     /// Its BARs and its expansion ROM.
     public var regions: [PCIRegion]
-    /// The reset methods that the kernel would use, in order.
+    /// The methods by which it can be reset, in the order in which the kernel tries them.
     public var resetMethods: [String]
     /// How many virtual functions it could have, nil if it is no physical function.
     public var totalVirtualFunctions: Int?
@@ -42,6 +42,10 @@ public struct DeviceDetails: Sendable {
     public var bindPlan: Plan
     /// What has come to stand against the use of a bound device since: members of its IOMMU group with a host driver.
     public var drift: [Blocker]
+    /// Why it is quarantined, nil if it is not.
+    public var quarantine: String?
+    /// What to know before it is given to an owner: that it cannot be reset.
+    public var notes: [Blocker]
     /// What was recorded when vfiod bound it, by attribute; nil if vfiod did not.
     public var recorded: [String: String]?
     /// The operation that runs on it.
@@ -55,8 +59,8 @@ public struct DeviceDetails: Sendable {
         virtualFunctions: [PCIAddress] = [], physicalFunction: PCIAddress? = nil,
         iommuGroupMembers: [IOMMUGroupMember] = [], reservedRegions: [IOMMUReservedRegion] = [],
         live: LiveState = LiveState(), holders: [Holder] = [], hostUses: [Blocker] = [],
-        bindPlan: Plan = Plan(steps: [], blockers: []), drift: [Blocker] = [], recorded: [String: String]? = nil,
-        operation: OperationState? = nil
+        bindPlan: Plan = Plan(steps: [], blockers: []), drift: [Blocker] = [], quarantine: String? = nil,
+        notes: [Blocker] = [], recorded: [String: String]? = nil, operation: OperationState? = nil
     ) {
         self.summary = summary
         self.subsystemVendorID = subsystemVendorID
@@ -78,6 +82,8 @@ public struct DeviceDetails: Sendable {
         self.hostUses = hostUses
         self.bindPlan = bindPlan
         self.drift = drift
+        self.quarantine = quarantine
+        self.notes = notes
         self.recorded = recorded
         self.operation = operation
     }

@@ -23,6 +23,15 @@ public protocol DeviceOperations: Sendable {
         _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
 
+    /// Resets a bound device by `method`, or the first that it has, and sees whether it comes back whole. With `dryRun`,
+    /// only returns the plan.
+    func reset(
+        _ address: PCIAddress, method: String?, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan
+
+    /// Takes a device out of quarantine.
+    func release(_ address: PCIAddress) async throws(PassthroughError)
+
     /// Raises every asked-for interrupt of a bound device into a self-test guest.
     func selfTest(
         _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
@@ -38,6 +47,8 @@ public enum PlannedOperation: String, Sendable, CaseIterable {
     case bind
     /// Restore.
     case restore
+    /// Reset, by the first method that the device has.
+    case reset
 }
 
 /// Takes one line of progress.
@@ -49,6 +60,8 @@ public enum DeviceState: String, Sendable {
     case available
     /// Bound to VFIO by vfiod.
     case bound
+    /// Bound to VFIO by vfiod, and to be used for nothing: it did not come out whole of a reset.
+    case quarantined
     /// An operation is running.
     case busy
     /// Bound to VFIO by somebody else.
@@ -115,7 +128,7 @@ public struct DeviceSummary: Hashable, Sendable {
 
 /// An operation that runs, and where it is.
 public struct OperationState: Hashable, Sendable {
-    /// bind, restore, selftest or close.
+    /// bind, restore, reset, release, selftest or close.
     public var name: String
     /// The step it is at.
     public var step: String

@@ -24,6 +24,15 @@ struct DeviceSettings: Codable, Hashable, Sendable {
     }
 }
 
+/// What a reset changes for as long as it runs, and what the device was like before it.
+struct ResetIntent: Codable, Hashable, Sendable {
+    var method: String
+    /// The content of reset_method, byte for byte, where that is changed.
+    var resetMethod: String?
+    /// The command register, nil if the device did not answer.
+    var command: UInt16?
+}
+
 /// The intent log's entry of one device: written before the first change, gone when the device is as it was.
 struct DeviceRecord: Codable, Hashable, Sendable {
     /// Where the device stands between its host driver and vfio-pci.
@@ -32,8 +41,13 @@ struct DeviceRecord: Codable, Hashable, Sendable {
         case binding
         /// Bound.
         case bound
+        /// Bound, and being reset. After a crash: look whether it is whole.
+        case resetting
         /// On its way back. After a crash: go on.
         case restoring
+
+        /// Whether vfio-pci has it.
+        var isBound: Bool { self == .bound || self == .resetting }
     }
 
     static let currentVersion = 1
@@ -50,6 +64,10 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var before: DeviceSettings
     /// The member of its IOMMU group with which it was bound, if nobody asked for it by itself.
     var onBehalfOf: String?
+    /// The reset that runs.
+    var reset: ResetIntent?
+    /// Why it is to be used for nothing until somebody releases it by hand.
+    var quarantine: String?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {

@@ -20,6 +20,10 @@ public enum PassthroughError: Error, Sendable {
     case askedBack(PCIAddress, operation: String)
     /// The device reported an uncorrectable error. The operation ended early and has closed the device.
     case deviceFailed(PCIAddress, operation: String)
+    /// It has no reset method of this name, but those.
+    case noSuchResetMethod(PCIAddress, method: String, available: [String])
+    /// A reset failed half-way, or the device did not come back as it was. It is quarantined from now on.
+    case quarantined(PCIAddress, reason: String)
     /// A self-test cannot be run here.
     case selfTestUnavailable(PCIAddress, message: String, hint: String)
 }

@@ -11,7 +11,7 @@ extension PassthroughHost {
         let record = records[address]
         if dryRun {
             return try await readingLane.run { () throws(PassthroughError) in
-                try planner.bindPlan(address, isOurs: record?.phase == .bound)
+                try planner.bindPlan(address, record)
             }
         }
         if let record, record.phase != .bound {
@@ -24,7 +24,7 @@ extension PassthroughHost {
         let run = try begin("bind", on: address, with: siblings, progress: progress) { operation in
             var transition = self.transition(address, operation)
             do throws(PassthroughError) {
-                let found = try planner.bindPlan(address, isOurs: record != nil)
+                let found = try planner.bindPlan(address, record)
                 let refused = consent.unmet(found.blockers, on: address)
                 if !refused.isEmpty { throw .refused(address, operation: "bind", refused) }
                 plan.resolve(found)
@@ -92,13 +92,8 @@ extension PassthroughHost {
         _ address: PCIAddress, operation name: String, progress: @escaping ProgressReport,
         _ body: @escaping @Sendable (RunningOperation) throws(PassthroughError) -> Value
     ) async throws(PassthroughError) -> Value {
-        try mustExist(address)
-        try mustBeIdle(address)
-        guard let record = records[address], record.phase == .bound, sysfs.driver(of: address) == Planner.driver else {
-            throw .wrongState(
-                address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
-                message: "\(address) is not bound to \(Planner.driver) by vfiod. Bind it first.")
-        }
+        let record = try await mustBeBound(address)
+        if let blocker = record.quarantineBlocker(address) { throw .refused(address, operation: name, [blocker]) }
         let search = HolderSearch(root: configuration.root)
         let outcome = Eventual<Result<Value, PassthroughError>>()
         let run = try begin(name, on: address, progress: progress) { operation in
@@ -118,7 +113,19 @@ extension PassthroughHost {
         return try await outcome.value().get()
     }
 
-    private func mustExist(_ address: PCIAddress) throws(PassthroughError) {
+    /// The record of a device that vfiod has bound and nobody works on.
+    func mustBeBound(_ address: PCIAddress) async throws(PassthroughError) -> DeviceRecord {
+        try mustExist(address)
+        try mustBeIdle(address)
+        guard let record = records[address], record.phase == .bound, sysfs.driver(of: address) == Planner.driver else {
+            throw .wrongState(
+                address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
+                message: "\(address) is not bound to \(Planner.driver) by vfiod. Bind it first.")
+        }
+        return record
+    }
+
+    func mustExist(_ address: PCIAddress) throws(PassthroughError) {
         if sysfs.contains(address) { return }
         guard inventory[address]?.isGone ?? false else { throw .deviceNotFound(address.description) }
         throw .wrongState(
@@ -126,7 +133,7 @@ extension PassthroughHost {
             message: "It was removed from the host while vfiod had it. There is nothing to give back any more.")
     }
 
-    private func stateName(of address: PCIAddress) async -> String {
+    func stateName(of address: PCIAddress) async -> String {
         let sysfs = sysfs
         let driver = await readingLane.run { sysfs.driver(of: address) }
         return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue

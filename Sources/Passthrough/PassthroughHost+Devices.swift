@@ -21,7 +21,7 @@ extension PassthroughHost: DeviceOperations {
         details.live = await live(running[address] == nil ? [.config, .link, .driverOverride] : [.config], of: address)
         details.configuration = inventory[address]?.configuration
         let (root, planner, sysfs) = (configuration.root, planner, sysfs)
-        let isOurs = records[address]?.phase == .bound
+        let record = records[address]
         let known = details
         return try await readingLane.run { () throws(PassthroughError) in
             var details = known
@@ -32,7 +32,9 @@ extension PassthroughHost: DeviceOperations {
             }
             details.holders = HolderSearch(root: root).holders(of: address)
             details.hostUses = try planner.hostUses(address)
-            details.bindPlan = try planner.bindPlan(address, isOurs: isOurs)
+            details.bindPlan = try planner.bindPlan(address, record)
+            details.resetMethods = planner.resetMethods(of: address).map(\.name)
+            details.notes = planner.isBridge(address) ? [] : planner.noResetBlocker(address).map { [$0] } ?? []
             return details
         }
     }
@@ -61,7 +63,8 @@ extension PassthroughHost: DeviceOperations {
                     address: $0, driver: inventory[$0]?.driver,
                     onBehalfOf: records[$0]?.onBehalfOf.flatMap { PCIAddress($0) })
             },
-            drift: drift(around: address), recorded: records[address]?.before.attributes,
+            drift: drift(around: address), quarantine: records[address]?.quarantine,
+            recorded: records[address]?.before.attributes,
             operation: running[address]?.operation.snapshot)
     }
 
@@ -78,6 +81,7 @@ extension PassthroughHost: DeviceOperations {
     private func state(of device: Inventory.Device) -> DeviceState {
         if device.isGone { return .gone }
         if running[device.address] != nil { return .busy }
+        if records[device.address]?.quarantine != nil { return .quarantined }
         guard let driver = device.driver, HostDrivers.isVFIO(driver) else { return .available }
         return records[device.address] == nil ? .foreign : .bound
     }

@@ -87,7 +87,8 @@ extension PassthroughHost {
                 return
             }
             guard run.operation.stepsBegun == stepsBegun else { continue }
-            let cause = await holdUp(address) ?? "The kernel has not answered, and no process is seen to hold it."
+            let cause =
+                await holdUp(run, of: address) ?? "The kernel has not answered, and no process is seen to hold it."
             run.operation.note(cause)
             let state = run.operation.snapshot
             throw .stillRunning(address, operation: state.name, step: state.step, cause: cause)
@@ -98,12 +99,16 @@ extension PassthroughHost {
     func watch(_ run: Running, of address: PCIAddress) {
         Task {
             while await run.end.value(within: configuration.watchInterval, on: clock) == nil {
-                if let cause = await holdUp(address) { run.operation.note(cause) }
+                if let cause = await holdUp(run, of: address) { run.operation.note(cause) }
             }
         }
     }
 
-    private func holdUp(_ address: PCIAddress) async -> String? {
+    private func holdUp(_ run: Running, of address: PCIAddress) async -> String? {
+        // Who holds the device holds up no reset; in one of the whole bus that is vfiod itself.
+        if run.operation.name == PassthroughHost.resetting {
+            return "The device has not come back, and the kernel still waits for it."
+        }
         let search = HolderSearch(root: configuration.root)
         let holders = await readingLane.run { search.holders(of: address) }
         if holders.isEmpty { return nil }

@@ -10,6 +10,10 @@ public struct RecoveryFinding: Hashable, Sendable {
         case bound
         /// The device is not bound any more, though vfiod did not give it back.
         case drifted
+        /// It did not come out whole of a reset, and nobody has released it since.
+        case quarantined
+        /// An unfinished reset is being judged by what the device is like now.
+        case judging
         /// An unfinished bind is being taken back.
         case rollingBack
         /// An unfinished restore is being finished.
@@ -66,12 +70,22 @@ extension PassthroughHost {
         }
         records[address] = record
         switch record.phase {
-        case .bound where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)):
+        case .bound where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)),
+            .resetting where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)):
             finish("restore", address, record)
             return RecoveryFinding(
                 address: address, outcome: .rollingBack,
                 message: "\(address) was bound on behalf of \(record.onBehalfOf ?? "none"), which is not bound; it is"
                     + " given back.")
+        case .resetting:
+            judgeReset(of: address, record)
+            return RecoveryFinding(
+                address: address, outcome: .judging,
+                message: "A reset of \(address) was interrupted at \(record.step); vfiod looks whether it is whole.")
+        case .bound where record.quarantine != nil:
+            return RecoveryFinding(
+                address: address, outcome: .quarantined,
+                message: "\(address) is quarantined: \(record.quarantine ?? "")")
         case .bound where sysfs.driver(of: address) == Planner.driver:
             return RecoveryFinding(address: address, outcome: .bound, message: "\(address) is bound, as recorded.")
         case .bound:

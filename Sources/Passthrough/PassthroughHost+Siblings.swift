@@ -18,7 +18,9 @@ extension PassthroughHost {
         guard let group = sysfs.iommuGroup(of: address) else { return nil }
         let members = consent.siblings.intersection(sysfs.members(ofIOMMUGroup: group)).subtracting([address])
         for member in members.sorted() {
-            guard let record = records[member], record.phase != .bound else { continue }
+            guard let record = records[member] else { continue }
+            if let blocker = record.quarantineBlocker(member) { throw .refused(address, operation: "bind", [blocker]) }
+            if record.phase == .bound { continue }
             throw .wrongState(
                 member, state: record.phase.rawValue, needed: DeviceState.available.rawValue,
                 message: "An earlier operation did not end well, at \(record.step). Restore puts the device back.")
@@ -56,7 +58,7 @@ extension PassthroughHost {
     private func askedFor(inIOMMUGroup group: Int?, beside address: PCIAddress?) -> PCIAddress? {
         guard let group else { return nil }
         return records.keys.sorted().first { other in
-            other != address && records[other]?.onBehalfOf == nil && records[other]?.phase == .bound
+            other != address && records[other]?.onBehalfOf == nil && records[other]?.phase.isBound ?? false
                 && running[other]?.operation.name != "restore" && sysfs.iommuGroup(of: other) == group
         }
     }
@@ -104,7 +106,7 @@ extension PassthroughHost {
         for case (let address, .record(let record)) in entries
         where record.onBehalfOf == nil && reasonToClose(address, record) == nil {
             if record.phase == .binding { found.unfinished.insert(address.description) }
-            if record.phase == .bound, let group = sysfs.iommuGroup(of: address) { found.iommuGroups.insert(group) }
+            if record.phase.isBound, let group = sysfs.iommuGroup(of: address) { found.iommuGroups.insert(group) }
         }
         return found
     }

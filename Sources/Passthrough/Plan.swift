@@ -80,12 +80,19 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case foreign
     /// A process holds it open. No consent: ending that process is not ours to do.
     case held
+    /// It cannot be reset, so the next owner finds in it what the last one left.
+    case noReset = "no-reset"
+    /// A reset of its bus takes along a function that vfiod has not bound. No consent: it would be reset in use.
+    case hotResetMember = "hot-reset-member"
+    /// It did not come out whole of a reset. No consent: somebody has to look at it and release it.
+    case quarantined
 
     /// Whether naming the code overrides it.
     public var allowsConsent: Bool {
         switch self {
         case .mountedFileSystem, .swap, .networkAddress, .defaultRoute, .console, .networkRoute, .networkUpper,
-            .raidMember, .lvmMember, .multipathMember, .blockDeviceMember, .openByProcess, .framebuffer, .siblingInUse:
+            .raidMember, .lvmMember, .multipathMember, .blockDeviceMember, .openByProcess, .framebuffer, .siblingInUse,
+            .noReset:
             true
         default: false
         }

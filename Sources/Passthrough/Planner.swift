@@ -10,11 +10,12 @@ struct Planner: Sendable {
 
     private var sysfs: Sysfs { root.sysfs }
 
-    /// `isOurs`: whether vfiod has a record of it as bound.
-    func bindPlan(_ address: PCIAddress, isOurs: Bool) throws(PassthroughError) -> Plan {
+    /// `record`: what vfiod has of it.
+    func bindPlan(_ address: PCIAddress, _ record: DeviceRecord?) throws(PassthroughError) -> Plan {
         let driver = sysfs.driver(of: address)
-        if driver == Planner.driver && isOurs { return Plan(steps: [], blockers: []) }
-        let blockers = deviceBlockers(address, driver: driver) + hostBlockers(address)
+        let quarantine = record?.quarantineBlocker(address).map { [$0] } ?? []
+        if driver == Planner.driver, record?.phase.isBound ?? false { return Plan(steps: [], blockers: quarantine) }
+        let blockers = quarantine + deviceBlockers(address, driver: driver) + hostBlockers(address)
         let siblings = try siblingsPlan(of: address)
         return Plan(
             steps: bindSteps(address, driver: driver) + siblings.steps,
@@ -69,10 +70,14 @@ struct Planner: Sendable {
         return steps
     }
 
+    func isBridge(_ address: PCIAddress) -> Bool {
+        let isBridgeClass = sysfs.function(address).map { $0.classCode >> 16 == 0x06 } ?? false
+        return isBridgeClass || sysfs.isBridge(address)
+    }
+
     func deviceBlockers(_ address: PCIAddress, driver: String?) -> [Blocker] {
         var found: [Blocker] = []
-        let isBridgeClass = sysfs.function(address).map { $0.classCode >> 16 == 0x06 } ?? false
-        if isBridgeClass || sysfs.isBridge(address) {
+        if isBridge(address) {
             found.append(
                 Blocker(
                     code: .bridge, message: "\(address) is a bridge: other devices or the host itself depend on it.",

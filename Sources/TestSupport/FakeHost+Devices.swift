@@ -12,10 +12,10 @@ extension FakeHost {
             "vendor": "0x\(hex(UInt32(vendor), 4))\n", "device": "0x\(hex(UInt32(device), 4))\n",
             "class": "0x\(hex(classCode, 6))\n", "revision": "0x02\n", "subsystem_vendor": "0x1af4\n",
             "subsystem_device": "0x1100\n", "driver_override": "(null)\n", "power/control": "on\n",
-            "enable": driver == nil ? "0\n" : "1\n", "reset_method": "flr pm\n", "numa_node": "-1\n",
+            "enable": driver == nil ? "0\n" : "1\n", "reset_method": "flr pm\n", "reset": "", "numa_node": "-1\n",
         ]
         for (name, content) in attributes { set("\(directory)/\(name)", content) }
-        set("\(directory)/config", bytes: config)
+        set("\(directory)/config", bytes: FakeHost.withIDs(config, vendor, device))
         link("/sys/bus/pci/devices/\(address)", to: "../../../devices/pci0000:00/\(address)")
         if let iommuGroup {
             link("\(directory)/iommu_group", to: "../../../kernel/iommu_groups/\(iommuGroup)")
@@ -26,6 +26,32 @@ extension FakeHost {
         if let driver { link("\(directory)/driver", to: "../../../bus/pci/drivers/\(driver)") }
         sendUevent("add", address)
         if driver != nil { sendUevent("bind", address) }
+    }
+
+    /// Puts a function behind a bridge on the root bus, which must be there.
+    public func put(_ address: PCIAddress, behind bridge: PCIAddress) {
+        link("/sys/bus/pci/devices/\(address)", to: "../../../devices/pci0000:00/\(bridge)/../\(address)")
+    }
+
+    /// Takes all ways to reset a function away.
+    public func removeResets(of address: PCIAddress) {
+        for attribute in ["reset_method", "reset"] { remove("\(FakeHost.device(address))/\(attribute)") }
+    }
+
+    /// The bytes of an attribute of a function; none if it is not there.
+    public func bytes(_ address: PCIAddress, _ attribute: String) -> [UInt8] {
+        (try? readFile(tree.path("\(FakeHost.device(address))/\(attribute)"))) ?? []
+    }
+
+    /// What a function's configuration space reads as from now on.
+    public func setConfig(_ address: PCIAddress, _ bytes: [UInt8]) {
+        set("\(FakeHost.device(address))/config", bytes: bytes)
+    }
+
+    private static func withIDs(_ config: [UInt8], _ vendor: UInt16, _ device: UInt16) -> [UInt8] {
+        guard config.count > 4, config.prefix(4).allSatisfy({ $0 == 0 }) else { return config }
+        let ids = [vendor, device].flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+        return ids + config.dropFirst(4)
     }
 
     /// Removes a function with all its attributes.
@@ -44,6 +70,7 @@ extension FakeHost {
     public func makeVirtual(_ address: PCIAddress, of physical: PCIAddress, number: Int) {
         link("\(FakeHost.device(physical))/virtfn\(number)", to: "../\(address)")
         link("\(FakeHost.device(address))/physfn", to: "../\(physical)")
+        setConfig(address, [0xff, 0xff, 0xff, 0xff] + bytes(address, "config").dropFirst(4))
         sendUevent("change", address)
     }
 

@@ -22,6 +22,8 @@ public final class FakeHost: SysfsWriting {
         var failures: [Int: Errno] = [:]
         var gates: [PCIAddress: EventFD] = [:]
         var blocked: Set<PCIAddress> = []
+        var resetGates: [PCIAddress: EventFD] = [:]
+        var resets: [String] = []
         var readsWhileLocked = 0
         var afterWrite: (@Sendable (Int) -> Void)?
     }
@@ -120,6 +122,21 @@ public final class FakeHost: SysfsWriting {
         try gate?.signal()
     }
 
+    /// From now on a reset of the function sleeps until ``endReset(of:)``.
+    public func hangReset(of address: PCIAddress) throws(KernelError) {
+        let gate = try EventFD()
+        state.withLock { $0.resetGates[address] = gate }
+    }
+
+    /// The reset goes on.
+    public func endReset(of address: PCIAddress) throws(KernelError) {
+        let gate = state.withLock { $0.resetGates.removeValue(forKey: address) }
+        try gate?.signal()
+    }
+
+    /// The resets by the functions' own `reset` so far, each as `ADDRESS METHOD`; begun ones count.
+    public var resets: [String] { state.withLock { $0.resets } }
+
     /// Whether an unbind sleeps.
     public func isBlocked(_ address: PCIAddress) -> Bool { state.withLock { $0.blocked.contains(address) } }
 
@@ -175,8 +192,25 @@ public final class FakeHost: SysfsWriting {
         if attribute == "enable", PCIAddress(parts[1]).flatMap(driver) != nil {
             throw KernelError("write", on: path, .resourceBusy)
         }
+        if attribute == "reset" { return try reset(value, parts[1], path) }
         let isEmptied = attribute == "driver_override" && value == "\n"
         tree.write(isEmptied ? "(null)\n" : value.hasSuffix("\n") ? value : value + "\n", to: name)
+    }
+
+    /// The kernel tries the methods in order (drivers/pci/pci.c, __pci_reset_function_locked).
+    private func reset(_ value: String, _ name: String, _ path: String) throws(KernelError) {
+        guard value == "1", let address = PCIAddress(name) else {
+            throw KernelError("write", on: path, .invalidArgument)
+        }
+        guard
+            let method = content("\(FakeHost.device(address))/reset_method")?.split(whereSeparator: \.isWhitespace)
+                .first
+        else { throw KernelError("write", on: path, .inappropriateIOCTLForDevice) }
+        let gate = state.withLock { state in
+            state.resets.append("\(address) \(method)")
+            return state.resetGates[address]
+        }
+        gate?.wait()
     }
 
     private func unbind(_ value: String, from driver: String, _ path: String) throws(KernelError) {

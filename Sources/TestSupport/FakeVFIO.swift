@@ -74,6 +74,15 @@ public final class FakeVFIO: FakeNode {
         }
     }
 
+    /// The devices on a bus, with their IOMMU groups.
+    func devices(onBus bus: Int) -> [(device: FakeVFIODevice, iommuGroup: Int)] {
+        groups.withLock { groups in
+            groups.flatMap { number, group in
+                group.devices.filter { $0.fixed.bus == bus }.map { ($0, number) }
+            }
+        }
+    }
+
     func takeVector() -> Bool {
         vectorsLeft.withLock { left in
             if left <= 0 { return false }
@@ -122,9 +131,9 @@ final class FakeContainer: FakeFile {
 }
 
 /// An open /dev/vfio/N.
-private final class FakeGroupFile: FakeFile {
+final class FakeGroupFile: FakeFile {
     private let vfio: FakeVFIO
-    private let number: Int
+    let number: Int
 
     init(_ vfio: FakeVFIO, _ number: Int) {
         self.vfio = vfio
@@ -157,7 +166,7 @@ private final class FakeGroupFile: FakeFile {
             let name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             let device = try vfio.with(number) { (group) throws(KernelError) in
                 guard group.container?.hasIOMMU == true else { throw KernelError("ioctl", .invalidArgument) }
-                guard let device = group.devices.first(where: { $0.address == name }) else {
+                guard let device = group.devices.first(where: { $0.address == name && $0.fixed.isBound }) else {
                     throw KernelError("ioctl", Errno(rawValue: ENODEV))
                 }
                 group.openDevices += 1

@@ -24,6 +24,10 @@ public final class FakeVFIODevice: Sendable {
         public var noticesLineWhenEnabled = true
         /// Whether it can be reset.
         public var canReset = true
+        /// The bus behind a bridge that it is on; nil if it is on a root bus, which cannot be reset.
+        public var bus: Int?
+        /// Whether it is bound to vfio-pci, or only in the IOMMU group and on the bus.
+        public var isBound = true
         /// Configuration space, 256 bytes. Command is writable, Interrupt Status follows the line, the rest is fixed.
         public var configuration = [UInt8](repeating: 0, count: 256)
         /// Its BARs, by index.
@@ -45,6 +49,7 @@ public final class FakeVFIODevice: Sendable {
         var interrupts = FakeVFIOInterrupts()
         var openCount = 0
         var resetCount = 0
+        var hotResetCount = 0
     }
 
     /// Its address, as VFIO_GROUP_GET_DEVICE_FD names it.
@@ -62,6 +67,9 @@ public final class FakeVFIODevice: Sendable {
 
     /// How often it was reset through VFIO_DEVICE_RESET.
     public var resetCount: Int { state.withLock { $0.resetCount } }
+
+    /// How often it was reset along with its bus, through VFIO_DEVICE_PCI_HOT_RESET of any device on it.
+    public var hotResetCount: Int { state.withLock { $0.hotResetCount } }
 
     /// The Command register.
     public var command: UInt16 {
@@ -222,6 +230,8 @@ private final class FakeVFIODeviceFile: FakeFile {
             bytes.setWord(info.count, at: 12)
         case CLINUX_VFIO_DEVICE_SET_IRQS:
             return try device.setIRQs(bytes, failing: kernel.takeFailure())
+        case CLINUX_VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: try device.describeHotReset(&bytes)
+        case CLINUX_VFIO_DEVICE_PCI_HOT_RESET: try device.hotReset(bytes, kernel)
         default: throw KernelError("ioctl", .inappropriateIOCTLForDevice)
         }
         return 0

@@ -41,14 +41,6 @@ public final class VFIODevice: Sendable {
             regionCount: info.num_regions, irqCount: info.num_irqs)
     }
 
-    /// Resets the function (VFIO_DEVICE_RESET); interrupts stay wired. Throws EINVAL if it has no reset, EAGAIN while
-    /// it is being unbound or reset by somebody else.
-    public func reset() throws(KernelError) {
-        try naming("\(address)") { () throws(KernelError) in
-            _ = try kernel.ioctl(raw, CLINUX_VFIO_DEVICE_RESET, "VFIO_DEVICE_RESET")
-        }
-    }
-
     var kernel: any Kernel { group.container.kernel }
     var raw: CInt { descriptor.rawValue }
 }

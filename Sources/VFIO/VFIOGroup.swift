@@ -10,7 +10,7 @@ public final class VFIOGroup: Sendable {
     /// The IOMMU group's number.
     public let number: Int
     let container: VFIOContainer
-    private let descriptor: OwnedDescriptor
+    let descriptor: OwnedDescriptor
     private let path: String
 
     /// Opens the IOMMU group and adds it to `container`.

@@ -59,6 +59,14 @@ struct Failure {
             return "\(error.operation) of \(error.device) ended early: the device reported an uncorrectable error. "
                 + "The kernel log says which (journalctl -k -g AER)."
         }
+        if let error = Wire.NoSuchResetMethod(error) {
+            let available = error.available.isEmpty ? "none" : error.available.joined(separator: ", ")
+            return "\(error.device) has no reset method \(error.method); those it has: \(available)."
+        }
+        if let error = Wire.DeviceQuarantined(error) {
+            return "\(error.device) is quarantined from now on. \(error.reason) Another reset may cure it; "
+                + "`vfioctl release \(error.device)` lifts the quarantine, `vfioctl restore \(error.device)` gives it back."
+        }
         if let error = Wire.SelfTestUnavailable(error) {
             return "\(error.device) cannot be tested: \(error.message) \(error.hint)"
         }

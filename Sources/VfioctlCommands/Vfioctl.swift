@@ -19,7 +19,8 @@ public struct Vfioctl: ParsableCommand {
             """,
         version: VfiodInterface.packageVersion,
         subcommands: [
-            ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, SelfTestVerb.self,
+            ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, ResetVerb.self,
+            ReleaseVerb.self, SelfTestVerb.self,
             InterruptsVerb.self, VersionVerb.self,
         ])
 

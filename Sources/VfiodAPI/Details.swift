@@ -19,7 +19,7 @@ extension Wire {
         public var numaNode: Int?
         /// The content of driver_override.
         public var driverOverride: String?
-        /// The reset methods in the order the kernel tries them.
+        /// The methods by which it can be reset, in the order in which the kernel tries them.
         public var resetMethods: [String]
         /// power/control.
         public var powerControl: String?
@@ -55,6 +55,10 @@ extension Wire {
         public var bindPlan: Plan
         /// What came to stand against its use since it was bound.
         public var drift: [Blocker]
+        /// Why it is quarantined.
+        public var quarantine: String?
+        /// What to know before it is given to an owner.
+        public var notes: [Blocker]
         /// What Restore puts back.
         public var recorded: [String: String]?
         /// What runs on it.
@@ -68,7 +72,7 @@ extension Wire {
             regions: [Region], capabilities: [Capability], virtualFunctions: Int?, totalVirtualFunctions: Int?,
             virtualFunctionAddresses: [String], physicalFunction: String?, iommuGroupMembers: [IOMMUGroupMember],
             reservedRegions: [ReservedRegion], holders: [Holder], hostUses: [Blocker], unread: [String], bindPlan: Plan,
-            drift: [Blocker], recorded: [String: String]?, operation: Operation?
+            drift: [Blocker], quarantine: String?, notes: [Blocker], recorded: [String: String]?, operation: Operation?
         ) {
             self.device = device
             self.subsystemVendorId = subsystemVendorId
@@ -97,6 +101,8 @@ extension Wire {
             self.unread = unread
             self.bindPlan = bindPlan
             self.drift = drift
+            self.quarantine = quarantine
+            self.notes = notes
             self.recorded = recorded
             self.operation = operation
         }

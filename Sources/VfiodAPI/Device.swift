@@ -23,7 +23,7 @@ extension Wire {
         public var msi: Int
         /// MSI-X vectors.
         public var msix: Int
-        /// available, bound, busy, foreign or gone.
+        /// available, bound, quarantined, busy, foreign or gone.
         public var state: String
 
         /// Creates a value.

@@ -141,7 +141,7 @@ extension Wire {
 
     /// An operation that runs.
     public struct Operation: Codable, Hashable, Sendable {
-        /// bind, restore, selftest or close.
+        /// bind, restore, reset, release, selftest or close.
         public var name: String
         /// The step it is at.
         public var step: String

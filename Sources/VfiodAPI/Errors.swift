@@ -151,6 +151,41 @@ extension Wire {
         }
     }
 
+    /// The device has no reset method of this name.
+    public struct NoSuchResetMethod: VfiodError, Hashable {
+        /// The name without the interface.
+        public static let name = "NoSuchResetMethod"
+        /// The device.
+        public var device: String
+        /// What was asked for.
+        public var method: String
+        /// What it has.
+        public var available: [String]
+
+        /// Creates a value.
+        public init(device: String, method: String, available: [String]) {
+            self.device = device
+            self.method = method
+            self.available = available
+        }
+    }
+
+    /// A reset failed half-way, or the device did not come back whole.
+    public struct DeviceQuarantined: VfiodError, Hashable {
+        /// The name without the interface.
+        public static let name = "DeviceQuarantined"
+        /// The device.
+        public var device: String
+        /// What was seen.
+        public var reason: String
+
+        /// Creates a value.
+        public init(device: String, reason: String) {
+            self.device = device
+            self.reason = reason
+        }
+    }
+
     /// A self-test could not be run.
     public struct SelfTestUnavailable: VfiodError, Hashable {
         /// The name without the interface.

@@ -26,7 +26,8 @@ extension Wire.Details {
             reservedRegions: details.reservedRegions.map(Wire.ReservedRegion.init),
             holders: details.holders.map(Wire.Holder.init), hostUses: details.hostUses.map(Wire.Blocker.init),
             unread: live.unread.map(\.rawValue).sorted(), bindPlan: Wire.Plan(details.bindPlan),
-            drift: details.drift.map(Wire.Blocker.init), recorded: details.recorded,
+            drift: details.drift.map(Wire.Blocker.init), quarantine: details.quarantine,
+            notes: details.notes.map(Wire.Blocker.init), recorded: details.recorded,
             operation: details.operation.map {
                 Wire.Operation(name: $0.name, step: $0.step, since: $0.since, note: $0.note)
             })

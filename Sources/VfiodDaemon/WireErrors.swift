@@ -35,6 +35,11 @@ extension VarlinkError {
             self = Wire.DeviceAskedBack(device: device.description, operation: operation).varlinkError
         case .deviceFailed(let device, let operation):
             self = Wire.DeviceFailed(device: device.description, operation: operation).varlinkError
+        case .noSuchResetMethod(let device, let method, let available):
+            self =
+                Wire.NoSuchResetMethod(device: device.description, method: method, available: available).varlinkError
+        case .quarantined(let device, let reason):
+            self = Wire.DeviceQuarantined(device: device.description, reason: reason).varlinkError
         case .selfTestUnavailable(let device, let message, let hint):
             self =
                 Wire.SelfTestUnavailable(device: device.description, message: message, hint: hint).varlinkError
@@ -54,6 +59,8 @@ extension PassthroughError {
         case .stillRunning(_, _, let step, let cause): "\(step) goes on in the background: \(cause)"
         case .askedBack: "ended early: the host asks for the device back"
         case .deviceFailed: "ended early: the device reported an uncorrectable error"
+        case .noSuchResetMethod(_, let method, _): "it has no reset method \(method)"
+        case .quarantined(let device, let reason): "\(device) is quarantined: \(reason)"
         case .selfTestUnavailable(_, let message, _): message
         }
     }

@@ -32,7 +32,7 @@ struct HostFixture {
     /// `files` stand between the host and its sysfs; `log` gets the lines that are logged.
     init(
         _ existing: FakeHost? = nil, addresses: [InterfaceAddress] = [], files: any FileReading = LiveFiles(),
-        log: Lines? = nil
+        log: Lines? = nil, kernel: any Kernel = LiveKernel()
     ) throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         if let existing {
@@ -48,7 +48,7 @@ struct HostFixture {
                 root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory,
                 stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
-            on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, clock: clock,
+            on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, kernel: kernel, clock: clock,
             interfaceAddresses: { addresses }, logger: Logger(label: "test") { _ in LineLog(lines: log) })
     }
 
@@ -64,6 +64,12 @@ struct HostFixture {
 
     func restore(_ address: PCIAddress? = nil, dryRun: Bool = false) async throws -> Plan {
         try await host.restore(address ?? nic, dryRun: dryRun, progress: progress)
+    }
+
+    func reset(
+        _ address: PCIAddress? = nil, method: String? = nil, consent: Set<Consent> = [], dryRun: Bool = false
+    ) async throws -> Plan {
+        try await host.reset(address ?? nic, method: method, consent: consent, dryRun: dryRun, progress: progress)
     }
 
     func state(_ address: PCIAddress? = nil) async throws -> DeviceState? {

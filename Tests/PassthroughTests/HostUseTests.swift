@@ -18,7 +18,7 @@ import Testing
 
     private func blockers(addresses: [InterfaceAddress] = []) throws -> [Blocker] {
         let planner = Planner(root: HostRoot(path: fake.root), interfaceAddresses: { addresses })
-        return try planner.bindPlan(device, isOurs: false).blockers
+        return try planner.bindPlan(device, nil).blockers
     }
 
     /// The one blocker there is; its consent must lift it, and no other.

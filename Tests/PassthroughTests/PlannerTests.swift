@@ -24,7 +24,7 @@ import Testing
         _ address: PCIAddress? = nil, addresses: [InterfaceAddress] = []
     ) throws -> [Blocker] {
         let planner = Planner(root: HostRoot(path: fake.root), interfaceAddresses: { addresses })
-        return try planner.bindPlan(address ?? device, isOurs: false).blockers
+        return try planner.bindPlan(address ?? device, nil).blockers
     }
 
     @Test("A device that nobody uses has no blockers") func free() throws {
@@ -200,13 +200,13 @@ import Testing
     @Test("Without IOMMU and without vfio-pci both are said, with what to do") func platform() throws {
         fake.remove("/sys/devices/pci0000:00/\(device)/iommu_group")
         let planner = Planner(root: HostRoot(path: "/nonexistent"), interfaceAddresses: { [] })
-        #expect(throws: PassthroughError.self) { try planner.bindPlan(device, isOurs: false) }
+        #expect(throws: PassthroughError.self) { try planner.bindPlan(device, nil) }
         #expect(try blockers().map(\.code) == [.noIOMMU])
         let bare = try FakeHost()
         bare.addFunction(device)
         bare.remove("/sys/bus/pci/drivers/vfio-pci")
         let found = try Planner(root: HostRoot(path: bare.root), interfaceAddresses: { [] })
-            .bindPlan(device, isOurs: false).blockers
+            .bindPlan(device, nil).blockers
         #expect(found.map(\.code) == [.vfioUnavailable, .noIOMMU])
         #expect(found[0].remedy.contains("modprobe vfio-pci"))
     }

@@ -42,7 +42,7 @@ import Testing
         "The helper touches nothing but what vfiod needs",
         arguments: [
             "bus/pci/devices/0000:00:11.0/config", "bus/pci/devices/0000:00:11.0/remove",
-            "bus/pci/devices/0000:00:11.0/reset",
+            "bus/pci/devices/0000:00:11.0/resource0",
             "bus/pci/devices/../../x/enable",
             "bus/pci/devices/0000:00:11.0/power/../enable", "bus/pci/drivers/../drivers_probe/bind", "bus/pci/rescan",
             "bus/pci/drivers//unbind", "bus/pci/drivers/x/new_id", "bus/pci/drivers_probe/", "power/state", "",
@@ -54,12 +54,12 @@ import Testing
     }
 
     @Test(
-        "The helper takes all it needs to bind and restore",
+        "The helper takes all it needs to bind, reset and restore",
         arguments: [
             "bus/pci/drivers_probe", "bus/pci/drivers/e1000e/bind", "bus/pci/drivers/vfio-pci/unbind",
             "bus/pci/devices/0000:00:11.0/driver_override", "bus/pci/devices/0000:00:11.0/power/control",
             "bus/pci/devices/0000:00:11.0/enable", "bus/pci/devices/0000:00:11.0/sriov_numvfs",
-            "bus/pci/devices/0000:00:11.0/reset_method",
+            "bus/pci/devices/0000:00:11.0/reset_method", "bus/pci/devices/0000:00:11.0/reset",
         ])
     func allowed(path: String) {
         #expect(SysfsWriter.mayWrite("/sys/" + path, below: "/sys"))

@@ -3,7 +3,7 @@ import LinuxSystem
 import TestSupport
 import Testing
 
-/// A device that the rules are run on. The lab has all four; the fake has them with the same interrupts.
+/// A device that the rules are run on. The lab has all of them; the fake has them with the same interrupts.
 enum RuleDevice: String, CaseIterable, Sendable {
     /// INTx 1, MSI 1, MSI-X 0; no reset.
     case edu
@@ -13,6 +13,8 @@ enum RuleDevice: String, CaseIterable, Sendable {
     case nvme
     /// INTx 1, MSI 16, MSI-X 0.
     case xhci
+    /// An edu with two more functions on its bus and in its IOMMU group, all on vfio-pci.
+    case shared
 }
 
 /// The registers of edu's BAR 0 that raise its interrupt and take it away (QEMU documentation, specs/edu).
@@ -51,6 +53,9 @@ struct VFIOHost: Sendable, CustomTestStringConvertible {
             if !remapsInterrupts && device == .xhci { configuration.allocatable = 1 }
             let address = "0000:00:1\(number).0"
             vfio.add(FakeVFIODevice(address, configuration), iommuGroup: 20 + number)
+            for other in 1..<(device == .shared ? 3 : 1) {
+                vfio.add(FakeVFIODevice("0000:00:1\(number).\(other)", configuration), iommuGroup: 20 + number)
+            }
             places[device] = (address, 20 + number)
         }
         return VFIOHost(
@@ -82,6 +87,10 @@ extension RuleDevice {
     /// What the fake says of it.
     var configuration: FakeVFIODevice.Configuration {
         switch self {
+        case .shared:
+            var configuration = RuleDevice.edu.configuration
+            configuration.bus = 3
+            return configuration
         case .edu:
             var configuration = FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1)
             configuration.canReset = false

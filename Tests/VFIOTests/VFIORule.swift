@@ -67,6 +67,16 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         init(integerLiteral value: Int) { self = .eventfd(value) }
     }
 
+    /// A descriptor in a VFIO_DEVICE_PCI_HOT_RESET.
+    enum HotResetDescriptor: Sendable {
+        /// The device's IOMMU group.
+        case group
+        /// An open file that is no IOMMU group.
+        case otherFile
+        /// No open file.
+        case closed
+    }
+
     enum Index: UInt32, Sendable { case intx, msi, msix, err, req, none = 9 }
 
     struct Action: OptionSet, Sendable {
@@ -91,6 +101,11 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         case info(Index, count: UInt32, flags: UInt32, before6dot5: UInt32? = nil)
         case badInfo(Index, Outcome)
         case reset(Outcome)
+        /// VFIO_DEVICE_GET_PCI_HOT_RESET_INFO with room for so many functions, and how many it counts; `size` in place of
+        /// the right argsz.
+        case hotResetInfo(room: Int, size: UInt32? = nil, counts: UInt32? = nil, Outcome)
+        /// VFIO_DEVICE_PCI_HOT_RESET with these descriptors.
+        case hotReset([HotResetDescriptor], flags: UInt32 = 0, Outcome)
         /// The rule's eventfd of this number is written.
         case signal(Int)
         /// What the rule's eventfds have counted since the last look; those not named nothing.

@@ -71,6 +71,29 @@ final class VFIORuleRunner {
         case .reset(let outcome):
             let raw = try device
             try expect(outcome, text) { _ = try kernel.ioctl(raw, CLINUX_VFIO_DEVICE_RESET, "VFIO_DEVICE_RESET") }
+        case .hotResetInfo(let room, let size, let count, let outcome):
+            var words = [size ?? UInt32(12 + 8 * room), 0, 0] + [UInt32](repeating: 0, count: 2 * room)
+            let raw = try device
+            try expect(outcome, text) {
+                _ = try kernel.ioctl(
+                    raw, CLINUX_VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", buffer: &words
+                )
+            }
+            if let count { #expect(words[2] == count, "\(text)") }
+        case .hotReset(let descriptors, let flags, let outcome):
+            let given = try descriptors.map { descriptor in
+                switch descriptor {
+                case .group: UInt32(bitPattern: try #require(group).rawValue)
+                case .otherFile: UInt32(bitPattern: try #require(container).rawValue)
+                case .closed: UInt32(1 << 20)
+                }
+            }
+            var words = [UInt32(12 + 4 * given.count), flags, UInt32(given.count)] + given
+            let raw = try device
+            try expect(outcome, text) {
+                _ = try kernel.ioctl(
+                    raw, CLINUX_VFIO_DEVICE_PCI_HOT_RESET, "VFIO_DEVICE_PCI_HOT_RESET", buffer: &words)
+            }
         case .signal(let number): try eventfd(number).signal()
         case .arrivals(let expected):
             for number in expected.keys { try eventfd(number).expectSignal(text) }

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("VFIO kernel rules")
 struct VFIORuleTests {
-    @Test("the fake keeps the kernel's VFIO rules", arguments: VFIORules.all)
+    @Test("the fake keeps the kernel's VFIO rules", arguments: VFIORules.all + VFIORules.bus)
     func fake(_ rule: VFIORule) throws {
         for host in [
             VFIOHost.fake("fake"), VFIOHost.fake("fake before 6.5", isLinux6dot5: false),
@@ -15,7 +15,7 @@ struct VFIORuleTests {
         }
     }
 
-    // One test, not one per rule at a time: the rules share the lab's four devices.
+    // One test, not one per rule at a time: the rules share the lab's devices.
     @Test(
         "the live kernel keeps the VFIO rules",
         .enabled(if: Requirements.vfioLab, "needs the lab's devices on vfio-pci"))

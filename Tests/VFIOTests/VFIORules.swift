@@ -1,6 +1,8 @@
 /// The kernel's rules that this package relies on, by where the kernel decides them (linux/drivers/vfio).
 enum VFIORules {
-    static let all = opening + information + validation + line + command + messages + table + blocks + single + lifetime
+    static let all =
+        opening + information + validation + line + command + messages + table + blocks + single + lifetime
+        + rootBus
 
     // MARK: Opening (group.c, container.c)
 

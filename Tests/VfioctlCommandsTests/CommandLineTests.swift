@@ -26,6 +26,11 @@ struct CommandLineTests {
         let plan = try #require(
             try Vfioctl.parseAsRoot(["plan", "bind", "03:01.0", "--consent", "swap"]) as? PlanVerb)
         #expect(plan.operation == "bind" && plan.device.address == "0000:03:01.0" && plan.consent == ["swap"])
+        let reset = try #require(
+            try Vfioctl.parseAsRoot(["reset", "00:11.0", "--method", "flr", "--consent", "no-reset", "--dry-run"])
+                as? ResetVerb)
+        #expect(reset.method == "flr" && reset.consent == ["no-reset"] && reset.dryRun)
+        #expect(try Vfioctl.parseAsRoot(["release", "00:11.0"]) is ReleaseVerb)
         #expect(try Vfioctl.parseAsRoot(["interrupts", "0001:00:10.0"]) is InterruptsVerb)
     }
 

@@ -58,7 +58,8 @@ struct OutputTests {
             powerState: nil, link: nil, command: nil, regions: [], capabilities: [], virtualFunctions: nil,
             totalVirtualFunctions: nil, virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [],
             reservedRegions: [], holders: [], hostUses: [], unread: ["config", "link"],
-            bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], recorded: nil, operation: nil)
+            bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], quarantine: nil, notes: [], recorded: nil,
+            operation: nil)
         #expect(ShowVerb.text(details).contains("no answer for  config link\n"))
         #expect(ShowVerb.text(details).contains("command        not known\n"))
         details.device.state = "gone"
@@ -185,7 +186,7 @@ struct OutputTests {
             holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9, 11])],
             hostUses: [Self.blocker], unread: ["driver_override"],
             bindPlan: Wire.Plan(steps: [], blockers: [Self.blocker]), drift: [Self.sibling],
-            recorded: ["driver": "edu"],
+            quarantine: "After a reset by flr, it is dead.", notes: [Self.blocker], recorded: ["driver": "edu"],
             operation: Wire.Operation(name: "restore", step: "unbind", since: 1, note: "held by process 7"))
         let text = ShowVerb.text(details)
         for line in [
@@ -199,6 +200,8 @@ struct OutputTests {
             "used by host   eth0 has an address.\n", "  driver = edu\n",
             "  0000:00:10.0  no driver, on behalf of 0000:00:10.1\n",
             "drift          0000:00:11.0 is in use.\n  remedy: Consent to it.\n",
+            "quarantined    After a reset by flr, it is dead.\n  remedy: vfioctl reset 0000:00:10.0, then",
+            "note           eth0 has an address. [network-address]\n  remedy: Remove it",
             "running        restore, at unbind: held by process 7\n", "  [network-address] eth0 has an address.\n",
         ] {
             #expect(text.contains(line), "\(line)")
@@ -235,6 +238,16 @@ struct OutputTests {
         #expect(askedBack.text.contains("vfioctl restore 0000:00:10.0"))
         let failed = failure(Wire.DeviceFailed(device: "0000:00:10.0", operation: "selftest").varlinkError)
         #expect(failed.text.contains("the device reported an uncorrectable error"))
+        let method = failure(
+            Wire.NoSuchResetMethod(device: "0000:00:10.0", method: "x", available: ["flr", "bus"]).varlinkError)
+        #expect(
+            method.text
+                == "0000:00:10.0 has no reset method x; those it has: flr, bus. [io.vfiod.NoSuchResetMethod]")
+        let none = failure(
+            Wire.NoSuchResetMethod(device: "0000:00:10.0", method: "x", available: []).varlinkError)
+        #expect(none.text.contains("those it has: none"))
+        let quarantined = failure(Wire.DeviceQuarantined(device: "0000:00:10.0", reason: "It is dead.").varlinkError)
+        #expect(quarantined.text.contains("It is dead.") && quarantined.text.contains("vfioctl release 0000:00:10.0"))
         let refused = failure(
             Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
         #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused. [io.vfiod.Refused]\n[network-address]"))

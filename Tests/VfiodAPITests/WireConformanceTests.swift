@@ -112,8 +112,8 @@ struct WireConformanceTests {
         #expect(
             Set(description.methods.keys)
                 == [
-                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SelfTest.name,
-                    Interrupts.name,
+                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, Reset.name, Release.name,
+                    SelfTest.name, Interrupts.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
@@ -129,6 +129,10 @@ struct WireConformanceTests {
         try check(
             Restore.self, Restore.Parameters(device: device, dryRun: true),
             [Restore.Reply(plan: Samples.plan, progress: "x")])
+        try check(
+            Reset.self, Reset.Parameters(device: device, method: "flr", consent: ["no-reset"], dryRun: true),
+            [Reset.Reply(plan: Samples.plan, progress: "x")])
+        try check(Release.self, Release.Parameters(device: device), [Release.Reply()])
         try check(
             SelfTest.self,
             SelfTest.Parameters(device: device, type: "msi", vectors: 1, count: 1, fault: "drop-irqfd"),
@@ -165,6 +169,8 @@ struct WireConformanceTests {
             try sample(Wire.StillRunning(device: device, operation: "restore", step: "unbind", cause: "x")),
             try sample(Wire.DeviceAskedBack(device: device, operation: "selftest")),
             try sample(Wire.DeviceFailed(device: device, operation: "selftest")),
+            try sample(Wire.NoSuchResetMethod(device: device, method: "flr", available: ["pm"])),
+            try sample(Wire.DeviceQuarantined(device: device, reason: "x")),
             try sample(Wire.SelfTestUnavailable(device: device, message: "x", hint: "x")),
             try sample(Wire.ProtocolError(reason: "x")),
         ]
@@ -220,7 +226,8 @@ enum Samples {
         ],
         reservedRegions: [Wire.ReservedRegion(first: "fee00000", last: "feefffff", kind: "msi")],
         holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
-        hostUses: plan.blockers, unread: ["config"], bindPlan: plan, drift: plan.blockers, recorded: ["driver": "edu"],
+        hostUses: plan.blockers, unread: ["config"], bindPlan: plan, drift: plan.blockers,
+        quarantine: "x", notes: plan.blockers, recorded: ["driver": "edu"],
         operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
     static let sparseDetails = Wire.Details(
         device: Wire.Device(
@@ -230,7 +237,8 @@ enum Samples {
         numaNode: nil, driverOverride: nil, resetMethods: [], powerControl: nil, powerState: nil, link: nil,
         command: nil, regions: [], capabilities: [], virtualFunctions: nil, totalVirtualFunctions: nil,
         virtualFunctionAddresses: [], physicalFunction: nil, iommuGroupMembers: [], reservedRegions: [], holders: [],
-        hostUses: [], unread: [], bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], recorded: nil, operation: nil
+        hostUses: [], unread: [], bindPlan: Wire.Plan(steps: [], blockers: []), drift: [], quarantine: nil,
+        notes: [], recorded: nil, operation: nil
     )
     static let report = Wire.SelfTestReport(
         type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,

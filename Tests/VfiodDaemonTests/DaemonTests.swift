@@ -225,6 +225,26 @@ struct DaemonTests {
         }
     }
 
+    @Test("a reset streams its progress, a dry run of it is no change in the audit, and a release is one")
+    func reset() async throws {
+        try await RunningDaemon.with { daemon in
+            func parameters(_ dryRun: Bool) -> Reset.Parameters {
+                Reset.Parameters(device: "00:10.0", method: "pm", consent: ["no-reset"], dryRun: dryRun)
+            }
+            #expect(try await daemon.call(Reset.self, parameters(true)).plan?.steps.first?.target == "reset")
+            #expect(daemon.log.all.allSatisfy { !$0.contains("asked for by") })
+            let replies = try await daemon.stream(Reset.self, parameters(false))
+            #expect(replies.map(\.progress) == ["resetting by pm", nil])
+            #expect(await daemon.devices.consents == [[Consent(.noReset)], [Consent(.noReset)]])
+            _ = try await daemon.call(Release.self, Release.Parameters(device: Self.edu))
+            let plan = try await daemon.call(
+                PlanOperation.self, PlanOperation.Parameters(operation: "reset", device: Self.edu, consent: nil))
+            #expect(plan.plan.steps.count == 1)
+            let audit = daemon.log.all.filter { $0.contains("asked for by user") }
+            #expect(audit.map { $0.split(separator: " ").first.map(String.init) } == ["<5>reset", "<5>release"])
+        }
+    }
+
     @Test("a self-test reports, and one that lost something did not pass")
     func selfTest() async throws {
         try await RunningDaemon.with { daemon in
@@ -278,6 +298,14 @@ struct DaemonTests {
             let failed = try await refusal(.deviceFailed(address, operation: "selftest"))
             #expect(Wire.DeviceFailed(failed) == Wire.DeviceFailed(device: Self.edu, operation: "selftest"))
             #expect(daemon.log.all.contains { $0.contains("ended early: the host asks for the device back") })
+            let method = try await refusal(.noSuchResetMethod(address, method: "x", available: ["flr"]))
+            #expect(
+                Wire.NoSuchResetMethod(method)
+                    == Wire.NoSuchResetMethod(device: Self.edu, method: "x", available: ["flr"]))
+            let quarantined = try await refusal(.quarantined(address, reason: "It is dead."))
+            #expect(
+                Wire.DeviceQuarantined(quarantined) == Wire.DeviceQuarantined(device: Self.edu, reason: "It is dead."))
+            #expect(daemon.log.all.contains { $0.contains("0000:00:10.0 is quarantined: It is dead.") })
             let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
             #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
             #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })

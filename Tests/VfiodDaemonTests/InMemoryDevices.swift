@@ -55,6 +55,7 @@ actor InMemoryDevices: DeviceOperations {
         switch operation {
         case .bind: try await bind(address, consent: [], dryRun: true) { _ in }
         case .restore: try await restore(address, dryRun: true) { _ in }
+        case .reset: try await reset(address, method: nil, consent: [], dryRun: true) { _ in }
         }
     }
 
@@ -79,6 +80,22 @@ actor InMemoryDevices: DeviceOperations {
         if let failure { throw failure }
         if !dryRun { states[address] = .available }
         return Plan(steps: [], blockers: [])
+    }
+
+    func reset(
+        _ address: PCIAddress, method: String?, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        if let failure { throw failure }
+        consents.append(consent)
+        if !dryRun { progress("resetting by \(method ?? "flr")") }
+        return Plan(steps: [Plan.Step(action: "write", target: "reset", value: "1")], blockers: [])
+    }
+
+    func release(_ address: PCIAddress) async throws(PassthroughError) {
+        _ = try summary(address)
+        if let failure { throw failure }
+        states[address] = .bound
     }
 
     func selfTest(

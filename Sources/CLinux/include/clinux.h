@@ -46,6 +46,8 @@ static const unsigned long CLINUX_VFIO_DEVICE_GET_REGION_INFO = VFIO_DEVICE_GET_
 static const unsigned long CLINUX_VFIO_DEVICE_GET_IRQ_INFO = VFIO_DEVICE_GET_IRQ_INFO;
 static const unsigned long CLINUX_VFIO_DEVICE_SET_IRQS = VFIO_DEVICE_SET_IRQS;
 static const unsigned long CLINUX_VFIO_DEVICE_RESET = VFIO_DEVICE_RESET;
+static const unsigned long CLINUX_VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
+static const unsigned long CLINUX_VFIO_DEVICE_PCI_HOT_RESET = VFIO_DEVICE_PCI_HOT_RESET;
 
 // KVM requests (linux/kvm.h).
 static const unsigned long CLINUX_KVM_GET_API_VERSION = KVM_GET_API_VERSION;
@@ -89,6 +91,12 @@ _Static_assert(VFIO_PCI_BAR0_REGION_INDEX == 0 && VFIO_PCI_CONFIG_REGION_INDEX =
 _Static_assert(VFIO_PCI_VGA_REGION_INDEX == 8 && VFIO_PCI_ROM_REGION_INDEX == 6, "regions");
 _Static_assert(VFIO_TYPE1v2_IOMMU == 3 && VFIO_API_VERSION == 0, "container");
 _Static_assert(offsetof(struct vfio_irq_set, data) == 20, "vfio_irq_set.data");
+_Static_assert(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO == 0x3b70 && VFIO_DEVICE_PCI_HOT_RESET == 0x3b71, "hot reset");
+_Static_assert(sizeof(struct vfio_pci_dependent_device) == 8, "vfio_pci_dependent_device");
+_Static_assert(offsetof(struct vfio_pci_dependent_device, segment) == 4, "vfio_pci_dependent_device.segment");
+_Static_assert(offsetof(struct vfio_pci_dependent_device, devfn) == 7, "vfio_pci_dependent_device.devfn");
+_Static_assert(offsetof(struct vfio_pci_hot_reset_info, devices) == 12, "vfio_pci_hot_reset_info.devices");
+_Static_assert(offsetof(struct vfio_pci_hot_reset, group_fds) == 12, "vfio_pci_hot_reset.group_fds");
 _Static_assert(KVM_SET_GSI_ROUTING == 0x4008ae6a, "KVM_SET_GSI_ROUTING");
 _Static_assert(KVM_IRQFD == 0x4020ae76, "KVM_IRQFD");
 _Static_assert(KVM_SIGNAL_MSI == 0x4020aea5, "KVM_SIGNAL_MSI");

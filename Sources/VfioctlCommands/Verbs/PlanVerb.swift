@@ -10,13 +10,15 @@ struct PlanVerb: ParsableCommand {
               vfioctl plan bind 00:11.0
               vfioctl plan bind 00:11.0 --consent network-address
               vfioctl plan restore 00:11.0
+              vfioctl plan reset 00:11.0
 
             EXIT STATUS: 0 if nothing stands against it, or --consent covers all that does; 1 if not, or if it cannot be \
             planned.
             """)
 
     @OptionGroup var common: CommonOptions
-    @Argument(help: ArgumentHelp("The operation: bind or restore.", valueName: "operation")) var operation: String
+    @Argument(help: ArgumentHelp("The operation: bind, restore or reset.", valueName: "operation")) var operation:
+        String
     @Argument(help: DeviceArgument.help) var device: DeviceArgument
     @Option(help: ArgumentHelp("A blocker to override; may be given more than once.", valueName: "code"))
     var consent: [String] = []

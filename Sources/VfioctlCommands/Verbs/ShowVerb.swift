@@ -131,6 +131,15 @@ struct ShowVerb: ParsableCommand {
                     "process \(holder.processId) (\(holder.command))" + (holder.unit.map { " of \($0)" } ?? "")
                         + (descriptors.isEmpty ? "" : ", descriptors \(descriptors)")))
         }
+        if let quarantine = details.quarantine {
+            lines += [
+                line("quarantined", quarantine),
+                "  remedy: vfioctl reset \(details.device.address), then vfioctl release \(details.device.address)",
+            ]
+        }
+        for blocker in details.notes {
+            lines += [line("note", "\(blocker.message) [\(blocker.code)]"), "  remedy: \(blocker.remedy)"]
+        }
         for blocker in details.drift {
             lines += [line("drift", blocker.message), "  remedy: \(blocker.remedy)"]
         }

@@ -104,7 +104,7 @@ def vfioctl(*arguments, check=True):
 
 def give_back_all():
     """Restores what a test left bound; returns the addresses that were."""
-    bound = [address for address, device in devices().items() if device["state"] in ("bound", "busy")]
+    bound = [address for address, device in devices().items() if device["state"] in ("bound", "quarantined", "busy")]
     for address in bound:
         restore(address)
     return bound

@@ -1,0 +1,87 @@
+internal import LinuxSystem
+internal import Logging
+public import PCI
+
+// Resets, and what becomes of devices that do not come out of them whole.
+extension PassthroughHost {
+    /// The name of the operation.
+    static let resetting = "reset"
+
+    /// Resets a device that vfiod has bound and nobody uses, with what has to be reset along.
+    public func reset(
+        _ address: PCIAddress, method: String?, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        let record = try await mustBeBound(address)
+        let planner = planner
+        let bound = Set(records.filter { $0.value.phase == .bound }.keys)
+        let (chosen, plan) = try await readingLane.run { () throws(PassthroughError) in
+            let chosen = try planner.resetMethod(method, of: address)
+            return (chosen, planner.resetPlan(address, chosen, bound: bound))
+        }
+        if dryRun { return plan }
+        let members = SiblingRecords(chosen?.others ?? [], records)
+        for member in members.addresses { try mustBeIdle(member) }
+        let refused = consent.unmet(plan.blockers, on: address)
+        if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.resetting, refused) }
+        guard records[address] == record, members.earlier.count == members.addresses.count,
+            members.earlier.allSatisfy({ $0.record.phase == .bound })
+        else {
+            throw .wrongState(
+                address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
+                message: "Another operation changed \(address) meanwhile, or what is reset along.")
+        }
+        let run = try begin(PassthroughHost.resetting, on: address, with: members, progress: progress) { operation in
+            self.deviceReset(address, chosen, members, operation).run(record)
+        }
+        try await wait(for: run, of: address)
+        return plan
+    }
+
+    /// Takes a device out of quarantine: somebody has looked at it.
+    public func release(_ address: PCIAddress) async throws(PassthroughError) {
+        try mustExist(address)
+        try mustBeIdle(address)
+        guard var record = records[address], record.quarantine != nil else {
+            let state = records[address]?.phase.rawValue
+            let found = await stateName(of: address)
+            throw .wrongState(
+                address, state: state ?? found, needed: DeviceState.quarantined.rawValue,
+                message: "\(address) is not quarantined, so there is nothing to release it from.")
+        }
+        let (log, earlier) = (log, record)
+        record.quarantine = nil
+        let released = record
+        let run = try begin("release", on: address) { operation in
+            operation.begin("record", "recording that \(address) is released")
+            do throws(KernelError) {
+                try log.save(released, of: address)
+                return (released, nil)
+            } catch {
+                return (
+                    earlier,
+                    .kernel(address, step: "record", error, hint: "It stays quarantined. Look at the state directory.")
+                )
+            }
+        }
+        try await wait(for: run, of: address)
+    }
+
+    /// Looks in the background at a device whose reset vfiod did not live to end.
+    func judgeReset(of address: PCIAddress, _ record: DeviceRecord) {
+        do throws(PassthroughError) {
+            _ = try begin(PassthroughHost.resetting, on: address) { operation in
+                self.deviceReset(address, nil, SiblingRecords([], [:]), operation).judge(interrupted: record)
+            }
+        } catch {
+            logger.error("the reset of \(address) cannot be judged: \(error)")
+        }
+    }
+
+    private nonisolated func deviceReset(
+        _ address: PCIAddress, _ method: ResetMethod?, _ members: SiblingRecords, _ operation: RunningOperation
+    ) -> DeviceReset {
+        DeviceReset(
+            address: address, method: method, members: members, planner: planner, writer: writer, kernel: kernel,
+            log: log, operation: operation)
+    }
+}
