@@ -1,4 +1,5 @@
 public import LinuxSystem
+internal import SystemPackage
 
 /// The PCI functions as sysfs shows them, now.
 ///
@@ -44,6 +45,14 @@ public struct Sysfs: Sendable {
         try? files.readText(path(of: address, attribute))
     }
 
+    /// An attribute's content byte for byte; nil only if the function has none such.
+    public func content(of address: PCIAddress, _ attribute: String) throws(KernelError) -> String? {
+        let bytes = try presence { () throws(KernelError) in
+            try files.readFile(path(of: address, attribute), limit: 4096)
+        }
+        return bytes.map { String(decoding: $0, as: UTF8.self) }
+    }
+
     /// What the function is; nil if one of its ids cannot be read.
     public func function(_ address: PCIAddress) -> PCIFunction? {
         guard let vendor: UInt16 = number(address, "vendor"), let device: UInt16 = number(address, "device"),
@@ -57,6 +66,14 @@ public struct Sysfs: Sendable {
 
     /// The driver it is bound to, nil if none. A driver that is being asked shows here already.
     public func driver(of address: PCIAddress) -> String? { linkName(path(of: address, "driver")) }
+
+    /// ``driver(of:)``, for whom what cannot be read is not the same as none.
+    public func readDriver(of address: PCIAddress) throws(KernelError) -> String? {
+        let link = try presence { () throws(KernelError) in
+            try files.readSymbolicLink(path(of: address, "driver"))
+        }
+        return link.flatMap { $0.split(separator: "/").last }.map(String.init)
+    }
 
     /// Its configuration space; empty if it cannot be read.
     public func configSpace(of address: PCIAddress) -> ConfigSpace {
@@ -136,6 +153,16 @@ public struct Sysfs: Sendable {
     /// The physical function that it belongs to; nil if it is no virtual function.
     public func physicalFunction(of address: PCIAddress) -> PCIAddress? {
         linkName(path(of: address, "physfn")).flatMap { PCIAddress($0) }
+    }
+
+    /// What is read, nil if it is not there.
+    private func presence<Value>(_ read: () throws(KernelError) -> Value) throws(KernelError) -> Value? {
+        do throws(KernelError) {
+            return try read()
+        } catch {
+            if error.errno == .noSuchFileOrDirectory { return nil }
+            throw error
+        }
     }
 
     private func list(_ path: String) -> [String] { (try? files.listDirectory(path)) ?? [] }

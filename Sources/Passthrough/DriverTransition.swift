@@ -25,9 +25,9 @@ struct DriverTransition: Sendable {
     func bind(earlier: DeviceRecord?) -> (record: DeviceRecord?, error: PassthroughError?) {
         var record: DeviceRecord
         do throws(PassthroughError) {
-            operation.begin("record", "recording what \(address) is like")
+            operation.begin(OperationStep.record.rawValue, "recording what \(address) is like")
             record = try newRecord(earlier: earlier)
-            try save(record)
+            try save(&record, as: .record)
         } catch {
             return (earlier, error)
         }
@@ -35,8 +35,7 @@ struct DriverTransition: Sendable {
             try takeFromHostDriver(&record)
             try siblings?.bind()
             record.phase = .bound
-            record.step = "bound"
-            try save(record)
+            try save(&record, as: .bound)
             return (record, nil)
         } catch {
             operation.report("failed, putting \(address) back")
@@ -48,6 +47,14 @@ struct DriverTransition: Sendable {
         }
     }
 
+    /// Says on disk that a device is to be given back: from then on recovery goes on with it. Returns the record.
+    func beginRestore(of given: DeviceRecord) throws(PassthroughError) -> DeviceRecord {
+        var record = given
+        record.phase = .restoring
+        try save(&record, as: .restoring)
+        return record
+    }
+
     /// Gives back what `record` says, from any state. Where it ends without error there is no record any more.
     func putBack(_ given: DeviceRecord) -> (record: DeviceRecord?, error: PassthroughError?) {
         var record = given
@@ -56,11 +63,10 @@ struct DriverTransition: Sendable {
             try putBackOverride(&record)
             try returnToHostDriver(&record)
             try putBackSettings(&record)
-            enter("forget", &record, "forgetting \(address)")
-            do throws(KernelError) {
-                try log.remove(address)
-            } catch {
-                throw refusal("forget", error, hint: "The device is as it was; its record is not gone yet.")
+            enter(.forget, &record, "forgetting \(address)")
+            let failure = operation.perform(.forget, on: address) { () throws(KernelError) in try log.remove(address) }
+            if let failure {
+                throw refusal(.forget, failure, hint: "The device is as it was; its record is not gone yet.")
             }
             return (nil, nil)
         } catch {
@@ -74,13 +80,15 @@ struct DriverTransition: Sendable {
     }
 
     /// On disk before it returns.
-    func save(_ record: DeviceRecord) throws(PassthroughError) {
-        do throws(KernelError) {
-            try log.save(record, of: address)
-        } catch {
-            throw refusal(
-                "record", error, hint: "vfiod changes nothing that it cannot record. Look at its state directory.")
+    func save(_ record: inout DeviceRecord, as step: OperationStep) throws(PassthroughError) {
+        record.step = step.rawValue
+        let saved = record
+        let failure = operation.perform(step, on: address) { () throws(KernelError) in
+            try log.save(saved, of: address)
         }
+        guard let failure else { return }
+        throw refusal(
+            .record, failure, hint: "vfiod changes nothing that it cannot record. Look at its state directory.")
     }
 
     /// What to write to driver_override so that it reads as `content` again.
@@ -95,41 +103,41 @@ struct DriverTransition: Sendable {
         let bootID = root.bootID
         if bootID.isEmpty {
             throw refusal(
-                "record", KernelError("read", on: "sys/kernel/random/boot_id", .noSuchFileOrDirectory),
+                .record, KernelError("read", on: "sys/kernel/random/boot_id", .noSuchFileOrDirectory),
                 hint: "Without it a record cannot be told from one of an earlier boot.")
         }
-        let override = try readOverride("record")
+        let override = try readOverride(.record)
         var before = DeviceSettings(
-            driver: sysfs.driver(of: address), driverOverride: override,
+            driver: try driver(.record), driverOverride: override,
             powerControl: try recorded("power/control"), enable: try recorded("enable"),
-            virtualFunctions: sysfs.totalVirtualFunctions(of: address) == nil
+            virtualFunctions: try recorded("sriov_totalvfs") == nil
                 ? nil : sysfs.virtualFunctions(of: address).count,
             resetMethod: try recorded("reset_method"))
         // An override that is still ours: nobody but vfiod has changed what the first record says.
         if let earlier, trimmed(override) == Planner.driver { before = earlier.before }
         return DeviceRecord(
             device: address.description, vendorID: function.vendorID, deviceID: function.deviceID,
-            bootID: bootID, phase: .binding, step: "record", before: before,
+            bootID: bootID, phase: .binding, step: OperationStep.record.rawValue, before: before,
             onBehalfOf: onBehalfOf.flatMap { earlier == nil ? $0.description : earlier?.onBehalfOf })
     }
 
     private func takeFromHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
-        enter("driver_override", &record, "writing \(Planner.driver) to driver_override")
-        try mustWrite(Planner.driver, to: "driver_override", "driver_override")
-        if let driver = sysfs.driver(of: address), driver != Planner.driver {
+        enter(.driverOverride, &record, "writing \(Planner.driver) to driver_override")
+        try mustWrite(Planner.driver, .driverOverride)
+        if let driver = try driver(.unbind), driver != Planner.driver {
             try unbind(from: driver, &record)
         }
-        enter("probe", &record, "asking the kernel for \(Planner.driver)")
-        let failure = attempt { () throws(KernelError) in try writer.write(address.description, to: sysfs.probePath) }
+        enter(.probe, &record, "asking the kernel for \(Planner.driver)")
+        let failure = write(address.description, to: sysfs.probePath, .probe)
         guard sysfs.driver(of: address) == Planner.driver else {
             throw refusal(
-                "probe", failure ?? nobodyCame,
+                .probe, failure ?? nobodyCame,
                 hint: "\(Planner.driver) did not take the device; the kernel's log says why (journalctl -k).")
         }
     }
 
     private func leaveOtherDrivers(_ record: inout DeviceRecord) throws(PassthroughError) {
-        guard let driver = sysfs.driver(of: address), driver != record.before.driver else { return }
+        guard let driver = try driver(.unbind), driver != record.before.driver else { return }
         guard HostDrivers.isVFIO(driver) else {
             throw .wrongState(
                 address, state: "bound to \(driver)", needed: "bound to \(Planner.driver) or to no driver",
@@ -140,85 +148,103 @@ struct DriverTransition: Sendable {
     }
 
     private func unbind(from driver: String, _ record: inout DeviceRecord) throws(PassthroughError) {
-        enter("unbind", &record, "unbinding from \(driver)")
+        enter(.unbind, &record, "unbinding from \(driver)")
         // By the driver's own attribute: should another driver be bound by now, it is left alone.
         let path = sysfs.path(ofDriver: driver) + "/unbind"
-        let failure = attempt { () throws(KernelError) in try writer.write(address.description, to: path) }
-        guard sysfs.driver(of: address) != driver else {
+        let failure = write(address.description, to: path, .unbind)
+        guard try self.driver(.unbind) != driver else {
             throw refusal(
-                "unbind", failure ?? KernelError("write", on: path, .resourceBusy), hint: "\(driver) kept the device.")
+                .unbind, failure ?? KernelError("write", on: path, .resourceBusy), hint: "\(driver) kept the device.")
         }
     }
 
     private func putBackOverride(_ record: inout DeviceRecord) throws(PassthroughError) {
         let wanted = record.before.driverOverride
-        guard try readOverride("driver_override") != wanted else { return }
-        enter("driver_override", &record, "putting back driver_override")
-        try mustWrite(DriverTransition.overrideValue(wanted), to: "driver_override", "driver_override")
+        guard try readOverride(.driverOverride) != wanted else { return }
+        enter(.driverOverride, &record, "putting back driver_override")
+        try mustWrite(DriverTransition.overrideValue(wanted), .driverOverride)
+        try verify(.driverOverride, is: wanted, try readOverride(.driverOverride))
     }
 
     private func returnToHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
         guard let wanted = record.before.driver, sysfs.driver(of: address) != wanted else { return }
-        enter("probe", &record, "asking the kernel for \(wanted)")
-        var failure = attempt { () throws(KernelError) in try writer.write(address.description, to: sysfs.probePath) }
+        enter(.probe, &record, "asking the kernel for \(wanted)")
+        var (step, failure) = (OperationStep.probe, write(address.description, to: sysfs.probePath, .probe))
         if let other = sysfs.driver(of: address), other != wanted {
             operation.report("\(other) took the device instead of \(wanted)")
             try unbind(from: other, &record)
         }
         if sysfs.driver(of: address) == nil {
-            enter("bind", &record, "binding to \(wanted)")
-            let path = sysfs.path(ofDriver: wanted) + "/bind"
-            failure = attempt { () throws(KernelError) in try writer.write(address.description, to: path) } ?? failure
+            enter(.bind, &record, "binding to \(wanted)")
+            step = .bind
+            failure = write(address.description, to: sysfs.path(ofDriver: wanted) + "/bind", .bind) ?? failure
         }
         guard sysfs.driver(of: address) == wanted else {
             let hint =
                 sysfs.containsDriver(wanted)
                 ? "\(wanted) did not take the device; the kernel's log says why (journalctl -k). Then Restore again."
                 : "The driver is not loaded. Load it (modprobe \(wanted)), then Restore again."
-            throw refusal(record.step, failure ?? nobodyCame, hint: hint)
+            throw refusal(step, failure ?? nobodyCame, hint: hint)
         }
     }
 
     private func putBackSettings(_ record: inout DeviceRecord) throws(PassthroughError) {
         let before = record.before
         if let count = before.virtualFunctions, sysfs.virtualFunctions(of: address).count != count {
-            enter("sriov_numvfs", &record, "putting back sriov_numvfs")
-            try mustWrite("\(count)", to: "sriov_numvfs", "sriov_numvfs")
+            enter(.virtualFunctions, &record, "putting back sriov_numvfs")
+            try mustWrite("\(count)", .virtualFunctions)
+            try verify(.virtualFunctions, is: "\(count)\n", raw("sriov_numvfs"))
         }
-        try putBack("reset_method", before.resetMethod, &record)
+        try putBack(.resetMethod, before.resetMethod, &record)
         if sysfs.driver(of: address) == nil {
-            try putBack("enable", before.enable, &record)
+            try putBack(.enable, before.enable, &record)
         } else if let enable = before.enable, raw("enable") != enable {
             // The kernel takes no write while a driver is bound (EBUSY): the count is the driver's.
             let now = trimmed(raw("enable") ?? "")
             operation.report("enable was \(trimmed(enable)) and is \(now), as its driver left it")
         }
-        try putBack("power/control", before.powerControl, &record)
+        try putBack(.powerControl, before.powerControl, &record)
     }
 
+    /// `step`: one that has the name of the attribute it writes, as for ``mustWrite(_:_:)``.
     private func putBack(
-        _ attribute: String, _ content: String?, _ record: inout DeviceRecord
+        _ step: OperationStep, _ content: String?, _ record: inout DeviceRecord
     ) throws(PassthroughError) {
+        let attribute = step.rawValue
         guard let content, raw(attribute) != content else { return }
-        enter(attribute, &record, "putting back \(attribute)")
+        enter(step, &record, "putting back \(attribute)")
         let value = trimmed(content)
-        try mustWrite(value.isEmpty ? "\n" : value, to: attribute, attribute)
-        guard raw(attribute) == content else {
-            throw refusal(
-                attribute, KernelError("write", on: sysfs.path(of: address, attribute), .invalidArgument),
-                hint: "It reads \(trimmed(raw(attribute) ?? "")) instead of \(value).")
-        }
+        try mustWrite(value.isEmpty ? "\n" : value, step)
+        try verify(step, is: content, raw(attribute))
     }
 
-    private func mustWrite(_ value: String, to attribute: String, _ step: String) throws(PassthroughError) {
+    /// Throws if a write that the kernel took changed nothing.
+    private func verify(_ step: OperationStep, is wanted: String, _ found: String?) throws(PassthroughError) {
+        if found == wanted { return }
+        throw refusal(
+            step, KernelError("write", on: sysfs.path(of: address, step.rawValue), .invalidArgument),
+            hint: "It reads \(trimmed(found ?? "")) instead of \(trimmed(wanted)).")
+    }
+
+    private func mustWrite(_ value: String, _ step: OperationStep) throws(PassthroughError) {
+        guard let failure = write(value, to: sysfs.path(of: address, step.rawValue), step) else { return }
+        throw refusal(step, failure, hint: "The kernel refused \(trimmed(value)) for \(step.rawValue).")
+    }
+
+    private func write(_ value: String, to path: String, _ step: OperationStep) -> KernelError? {
+        operation.perform(step, on: address) { () throws(KernelError) in try writer.write(value, to: path) }
+    }
+
+    /// The driver link. What cannot be read is not taken for no driver.
+    private func driver(_ step: OperationStep) throws(PassthroughError) -> String? {
         do throws(KernelError) {
-            try writer.write(value, to: sysfs.path(of: address, attribute))
+            return try sysfs.readDriver(of: address)
         } catch {
-            throw refusal(step, error, hint: "The kernel refused \(trimmed(value)) for \(attribute).")
+            throw refusal(step, error, hint: "It is not known which driver has the device.")
         }
     }
 
-    private func readOverride(_ step: String) throws(PassthroughError) -> String {
+    private func readOverride(_ step: OperationStep) throws(PassthroughError) -> String {
         do throws(KernelError) {
             return try writer.read(sysfs.path(of: address, "driver_override"))
         } catch {
@@ -230,37 +256,26 @@ struct DriverTransition: Sendable {
     /// put back later.
     private func recorded(_ attribute: String) throws(PassthroughError) -> String? {
         do throws(KernelError) {
-            let path = sysfs.path(of: address, attribute)
-            return String(decoding: try readFile(path, limit: 4096), as: UTF8.self)
+            return try sysfs.content(of: address, attribute)
         } catch {
-            if error.errno == .noSuchFileOrDirectory { return nil }
-            throw refusal("record", error, hint: "vfiod takes no device that it could not give back as it was.")
+            throw refusal(.record, error, hint: "vfiod takes no device that it could not give back as it was.")
         }
     }
 
     /// An attribute's content byte for byte; nil if the function has none such.
     private func raw(_ attribute: String) -> String? {
-        (try? readFile(sysfs.path(of: address, attribute), limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
-    }
-
-    private func attempt(_ body: () throws(KernelError) -> Void) -> KernelError? {
-        do throws(KernelError) {
-            try body()
-            return nil
-        } catch {
-            return error
-        }
+        try? sysfs.content(of: address, attribute)
     }
 
     /// The step in the record is for people, so that a failure to write it must not stop what puts a device back.
-    private func enter(_ step: String, _ record: inout DeviceRecord, _ line: String) {
-        record.step = step
+    private func enter(_ step: OperationStep, _ record: inout DeviceRecord, _ line: String) {
+        record.step = step.rawValue
         try? log.save(record, of: address)
-        operation.begin(step, line)
+        operation.begin(step.rawValue, line)
     }
 
-    private func refusal(_ step: String, _ error: KernelError, hint: String) -> PassthroughError {
-        .kernel(address, step: step, error, hint: hint)
+    private func refusal(_ step: OperationStep, _ error: KernelError, hint: String) -> PassthroughError {
+        .kernel(address, step: step.rawValue, error, hint: hint)
     }
 
     private static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {

@@ -70,16 +70,13 @@ extension PassthroughHost {
         }
         let run = try begin("restore", on: address, with: siblings, progress: progress) { operation in
             let transition = self.transition(address, operation)
-            var intent = record
-            intent.phase = .restoring
             do throws(PassthroughError) {
-                try transition.save(intent)
+                let remaining = transition.putBack(try transition.beginRestore(of: record))
+                let kept = SiblingTransition(siblings, of: transition).putBackAll()
+                return (remaining.record, remaining.error ?? kept)
             } catch {
                 return (record, error)
             }
-            let remaining = transition.putBack(intent)
-            let kept = SiblingTransition(siblings, of: transition).putBackAll()
-            return (remaining.record, remaining.error ?? kept)
         }
         watch(run, of: address)
         try await wait(for: run, of: address)

@@ -42,13 +42,14 @@ extension PassthroughHost {
         let log = log
         do throws(PassthroughError) {
             _ = try begin(PassthroughHost.closing, on: address) { operation in
-                operation.begin("forget", "forgetting \(address)")
-                do throws(KernelError) {
-                    try log.remove(address)
-                    return (nil, nil)
-                } catch {
-                    return (record, .kernel(address, step: "forget", error, hint: "The next start of vfiod closes it."))
-                }
+                let step = OperationStep.forget
+                operation.begin(step.rawValue, "forgetting \(address)")
+                guard
+                    let failure = operation.perform(
+                        step, on: address, { () throws(KernelError) in try log.remove(address) })
+                else { return (nil, nil) }
+                let hint = "The next start of vfiod closes it."
+                return (record, .kernel(address, step: step.rawValue, failure, hint: hint))
             }
             logger.notice(
                 "\(address) was removed from the host while \(record.phase.rawValue); its record is closed",

@@ -19,7 +19,7 @@ extension PassthroughHost {
         try mustBeIdle(address)
         for sibling in siblings?.addresses ?? [] { try mustBeIdle(sibling) }
         let lane = try lane(for: address)
-        let operation = RunningOperation(name, step: "plan", progress: progress)
+        let operation = RunningOperation(name, step: "plan", progress: progress, stops: stops)
         let run = Running(operation: operation, end: Eventual(), siblings: siblings)
         running[address] = run
         for sibling in siblings?.addresses ?? [] { running[sibling] = run }

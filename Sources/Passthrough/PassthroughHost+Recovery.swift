@@ -109,8 +109,11 @@ extension PassthroughHost {
     func reasonToClose(_ address: PCIAddress, _ record: DeviceRecord) -> String? {
         let bootID = configuration.root.bootID
         if !bootID.isEmpty, record.bootID != bootID { return "the host was restarted since" }
-        guard let function = sysfs.function(address) else { return "the device is gone" }
-        if function.vendorID != record.vendorID || function.deviceID != record.deviceID {
+        guard sysfs.contains(address) else { return "the device is gone" }
+        // Ids that cannot be read now are no reason either: the record is the one way back.
+        if let function = sysfs.function(address),
+            function.vendorID != record.vendorID || function.deviceID != record.deviceID
+        {
             return "another device is in its place"
         }
         return nil

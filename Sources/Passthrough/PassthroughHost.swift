@@ -69,6 +69,7 @@ public actor PassthroughHost {
     nonisolated let loop: EventLoop
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
+    nonisolated let stops: @Sendable (StopPoint) -> Void
     /// For what is read of the host's processes, mounts and the like, and never waits for a device.
     nonisolated let readingLane: BlockingLane
     /// For what is read of devices and never waits for them.
@@ -88,7 +89,8 @@ public actor PassthroughHost {
 
     /// Opens the intent log, and follows `uevents` from now on. Call ``recover()`` and then ``takeInventory()`` before
     /// anything else. What devices that are open tell of is taken on `loop`. `interfaceAddresses` tells the addresses of
-    /// the host's network interfaces. Throws what the state directory or the limit of threads refuses.
+    /// the host's network interfaces. `stops` is told of each stop point before the operation goes on from there. Throws
+    /// what the state directory or the limit of threads refuses.
     public init(
         _ configuration: Configuration = Configuration(), on loop: EventLoop, uevents: any UeventSource,
         writer: any SysfsWriting = SysfsWriter(), kernel: any Kernel = LiveKernel(),
@@ -96,7 +98,7 @@ public actor PassthroughHost {
         interfaceAddresses: @escaping @Sendable () throws(KernelError) -> [InterfaceAddress] = {
             () throws(KernelError) in try InterfaceAddress.all()
         },
-        logger: Logger
+        stops: @escaping @Sendable (StopPoint) -> Void = { _ in }, logger: Logger
     ) throws(KernelError) {
         self.configuration = configuration
         self.writer = writer
@@ -104,6 +106,7 @@ public actor PassthroughHost {
         self.clock = clock
         self.loop = loop
         self.logger = logger
+        self.stops = stops
         log = try IntentLog(directory: configuration.stateDirectory)
         readingLane = try BlockingLane(name: "host")
         inventoryLane = try BlockingLane(name: "inventory")

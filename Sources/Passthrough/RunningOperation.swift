@@ -13,10 +13,12 @@ final class RunningOperation: Sendable {
 
     /// bind, restore, reset, release, selftest or close.
     let name: String
+    private let stops: @Sendable (StopPoint) -> Void
     private let state: Lock<State>
 
-    init(_ name: String, step: String, progress: ProgressReport?) {
-        self.name = name
+    /// `stops` is told of each stop point, on the thread that has come to it, which goes on when it returns.
+    init(_ name: String, step: String, progress: ProgressReport?, stops: @escaping @Sendable (StopPoint) -> Void) {
+        (self.name, self.stops) = (name, stops)
         state = Lock(State(step: step, since: epochSeconds(), progress: progress))
     }
 
@@ -29,6 +31,20 @@ final class RunningOperation: Sendable {
             state.stepsBegun += 1
             // Under the lock, as lines are promised in order and not after the end.
             state.progress?(line)
+        }
+    }
+
+    /// Does what a step changes, with a stop point on each side. Returns why it was refused, if it was.
+    func perform(
+        _ step: OperationStep, on device: PCIAddress, _ body: () throws(KernelError) -> Void
+    ) -> KernelError? {
+        stops(StopPoint(operation: name, step: step, moment: .before, device: device))
+        defer { stops(StopPoint(operation: name, step: step, moment: .after, device: device)) }
+        do throws(KernelError) {
+            try body()
+            return nil
+        } catch {
+            return error
         }
     }
 

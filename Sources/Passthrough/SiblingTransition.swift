@@ -82,16 +82,14 @@ final class SiblingTransition: Sendable {
     func putBackAll() -> PassthroughError? {
         var failure: PassthroughError?
         for sibling in records.addresses {
-            guard var record = records[sibling] else { continue }
-            record.phase = .restoring
+            guard let record = records[sibling] else { continue }
+            // One that fails keeps no other from going back.
             do throws(PassthroughError) {
-                try transition(sibling).save(record)
+                let intent = try transition(sibling).beginRestore(of: record)
+                if let error = putBack(sibling, intent) { throw error }
             } catch {
                 failure = failure ?? error
-                continue
             }
-            // One that fails keeps no other from going back.
-            if let error = putBack(sibling, record) { failure = failure ?? error }
         }
         return failure
     }

@@ -1,4 +1,5 @@
 public import LinuxSystem
+public import SystemPackage
 
 /// The files of a host, which counts how often it is asked, and lets a file keep its readers waiting.
 public final class FakeFiles: FileReading {
@@ -6,6 +7,7 @@ public final class FakeFiles: FileReading {
         var opens: [String] = []
         var gates: [String: EventFD] = [:]
         var waiting: [String: Int] = [:]
+        var failures: [String: Errno] = [:]
     }
 
     private let files = LiveFiles()
@@ -37,6 +39,11 @@ public final class FakeFiles: FileReading {
     /// How many readers of `path` wait.
     public func waiting(for path: String) -> Int { state.withLock { $0.waiting[path] ?? 0 } }
 
+    /// From now on, or no more, what is at `path` cannot be read.
+    public func failReads(of path: String, with error: Errno?) {
+        state.withLock { $0.failures[path] = error }
+    }
+
     /// A whole file.
     public func readFile(_ path: String, limit: Int) throws(KernelError) -> [UInt8] {
         if let gate = enter(path) {
@@ -44,12 +51,14 @@ public final class FakeFiles: FileReading {
             gate.wait()
             state.withLock { $0.waiting[path, default: 0] -= 1 }
         }
+        try checkFailure(path)
         return try files.readFile(path, limit: limit)
     }
 
     /// A link's target.
     public func readSymbolicLink(_ path: String) throws(KernelError) -> String {
         _ = enter(path)
+        try checkFailure(path)
         return try files.readSymbolicLink(path)
     }
 
@@ -63,6 +72,10 @@ public final class FakeFiles: FileReading {
     public func pathExists(_ path: String) -> Bool {
         _ = enter(path)
         return files.pathExists(path)
+    }
+
+    private func checkFailure(_ path: String) throws(KernelError) {
+        if let error = state.withLock({ $0.failures[path] }) { throw KernelError("read", on: path, error) }
     }
 
     private func enter(_ path: String) -> EventFD? {

@@ -15,11 +15,22 @@ public final class FakeHost: SysfsWriting {
         public let value: String
     }
 
+    /// What goes wrong with a write.
+    public enum WriteFault: Hashable, Sendable {
+        /// It is refused and does nothing.
+        case refused(Errno)
+        /// It does what it should, and is called refused.
+        case calledRefused(Errno)
+        /// It does nothing, and is called a success.
+        case ignored
+    }
+
     private struct State {
         var matches: [String: Set<PCIAddress>] = [:]
         var refusals: [String: Set<PCIAddress>] = [:]
         var writes: [Write] = []
-        var failures: [Int: Errno] = [:]
+        var faults: [Int: WriteFault] = [:]
+        var failingReads: [String: Errno] = [:]
         var gates: [PCIAddress: EventFD] = [:]
         var blocked: Set<PCIAddress> = []
         var resetGates: [PCIAddress: EventFD] = [:]
@@ -98,8 +109,16 @@ public final class FakeHost: SysfsWriting {
     }
 
     /// The write with this number, counted from 1 from now on, is refused and does nothing.
-    public func failWrite(_ number: Int, with error: Errno) {
-        state.withLock { $0.failures[$0.writes.count + number] = error }
+    public func failWrite(_ number: Int, with error: Errno) { failWrite(number, .refused(error)) }
+
+    /// The write with this number, counted from 1 from now on, goes wrong.
+    public func failWrite(_ number: Int, _ fault: WriteFault) {
+        state.withLock { $0.faults[$0.writes.count + number] = fault }
+    }
+
+    /// From now on, or no more, driver_override cannot be read.
+    public func failReads(ofOverrideOf address: PCIAddress, with error: Errno?) {
+        state.withLock { $0.failingReads["\(root)/sys/bus/pci/devices/\(address)/driver_override"] = error }
     }
 
     /// After each write from now on, with its number.
@@ -160,6 +179,7 @@ public final class FakeHost: SysfsWriting {
 
     /// Reads driver_override.
     public func read(_ path: String) throws(KernelError) -> String {
+        if let error = state.withLock({ $0.failingReads[path] }) { throw KernelError("read", on: path, error) }
         state.withLock { state in
             if state.blocked.contains(where: { path.contains($0.description) }) { state.readsWhileLocked += 1 }
         }
@@ -169,12 +189,17 @@ public final class FakeHost: SysfsWriting {
     /// Does what the kernel does.
     public func write(_ value: String, to path: String) throws(KernelError) {
         let attribute = String(path.dropFirst("\(root)/sys/bus/pci/".count))
-        let (number, failure, afterWrite) = state.withLock { state in
+        let (number, fault, afterWrite) = state.withLock { state in
             state.writes.append(Write(attribute: attribute, value: value))
-            return (state.writes.count, state.failures[state.writes.count], state.afterWrite)
+            return (state.writes.count, state.faults[state.writes.count], state.afterWrite)
         }
         defer { afterWrite?(number) }
-        if let failure { throw KernelError("write", on: path, failure) }
+        if case .refused(let error) = fault { throw KernelError("write", on: path, error) }
+        if fault != .ignored { try perform(value, attribute, path) }
+        if case .calledRefused(let error) = fault { throw KernelError("write", on: path, error) }
+    }
+
+    private func perform(_ value: String, _ attribute: String, _ path: String) throws(KernelError) {
         let parts = attribute.split(separator: "/").map(String.init)
         switch (parts.first, parts.count) {
         case ("drivers_probe", 1): try probe(value, path)

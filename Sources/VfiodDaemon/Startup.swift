@@ -24,11 +24,13 @@ public func runVfiod(_ configuration: Configuration) async throws {
     let listener = try listeningSocket(configuration)
     let loop = try EventLoop(name: "vfiod-loop")
     defer { loop.stop() }
+    let stop = try StopRequest(
+        at: environmentVariable("VFIOD_STOP_AT"), by: environmentVariable("VFIOD_STOP_BY"))
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
             selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
-        on: loop, uevents: try UeventSocket(), logger: logger)
+        on: loop, uevents: try UeventSocket(), stops: { stop?.reach($0, logger) }, logger: logger)
     _ = try await host.recover()
     await host.takeInventory()
     let interval = Notifier.watchdogInterval(

@@ -29,10 +29,10 @@ struct HostFixture {
         deinit { loop.stop() }
     }
 
-    /// `files` stand between the host and its sysfs; `log` gets the lines that are logged.
+    /// `files` stand between the host and its sysfs; `log` gets the lines that are logged; `stops` the stop points.
     init(
         _ existing: FakeHost? = nil, addresses: [InterfaceAddress] = [], files: any FileReading = LiveFiles(),
-        log: Lines? = nil, kernel: any Kernel = LiveKernel()
+        log: Lines? = nil, kernel: any Kernel = LiveKernel(), stops: @escaping @Sendable (StopPoint) -> Void = { _ in }
     ) throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         if let existing {
@@ -49,7 +49,7 @@ struct HostFixture {
                 stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
             on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, kernel: kernel, clock: clock,
-            interfaceAddresses: { addresses }, logger: Logger(label: "test") { _ in LineLog(lines: log) })
+            interfaceAddresses: { addresses }, stops: stops, logger: Logger(label: "test") { _ in LineLog(lines: log) })
     }
 
     var progress: ProgressReport { { [lines] in lines.add($0) } }

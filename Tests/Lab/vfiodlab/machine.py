@@ -28,11 +28,13 @@ STAGES = (
 
 
 class Machine:
-    def __init__(self, folder, variant, image, payload, memory=2048, cpus=2):
+    def __init__(self, folder, variant, image, payload, memory=2048, cpus=2, state=None):
+        """`state`: a disk for vfiod's state directory, which outlives the machine."""
         self.folder = folder
         self.variant = variant
         self.image = image
         self.payload = payload
+        self.state = state
         self.memory = memory
         self.cpus = cpus
         self.console = folder / "console.log"
@@ -88,6 +90,7 @@ class Machine:
             f"if=none,id=payload,file={self.payload},format=raw,readonly=on",
             "-device",
             "virtio-blk-pci,drive=payload,serial=payload,bus=pcie.0,addr=2.0",
+            *self._state_arguments(),
             "-chardev",
             f"socket,id=channel,path={self.socket_path},server=on,wait=off",
             "-device",
@@ -95,6 +98,16 @@ class Machine:
             "-device",
             "virtserialport,chardev=channel,name=lab",
             *devices.arguments(nvme, spare),
+        ]
+
+    def _state_arguments(self):
+        if not self.state:
+            return []
+        return [
+            "-drive",
+            f"if=none,id=state,file={self.state},format=raw,cache=writeback",
+            "-device",
+            "virtio-blk-pci,drive=state,serial=state,bus=pcie.0,addr=4.0",
         ]
 
     def start(self, kept=False):
@@ -189,11 +202,20 @@ class Machine:
         """A clean end; one that does not come is a failure, because a host that cannot power off is a finding."""
         with report.busy("powering the host off", lambda: process.last_line(self.console)):
             self.channel.send(op="poweroff")
-            end = time.monotonic() + POWER_OFF_DEADLINE
-            while self.process.poll() is None:
-                if time.monotonic() > end:
-                    raise LabError(f"the host did not power off within {POWER_OFF_DEADLINE:.0f} s", self.console_tail())
-                time.sleep(0.1)
+            self._await_end("power off")
+
+    def reboot(self, report):
+        """A clean reboot, which ends QEMU where the next boot would begin."""
+        with report.busy("rebooting the host", lambda: process.last_line(self.console)):
+            self.channel.start(["systemctl", "reboot"])
+            self._await_end("reboot")
+
+    def _await_end(self, what):
+        end = time.monotonic() + POWER_OFF_DEADLINE
+        while self.process.poll() is None:
+            if time.monotonic() > end:
+                raise LabError(f"the host did not {what} within {POWER_OFF_DEADLINE:.0f} s", self.console_tail())
+            time.sleep(0.1)
 
     def kill(self):
         if self.channel:

@@ -2,7 +2,7 @@
 
 import shutil
 
-from . import build, cache, expected, host, host_tests, kept, own_tests, packages, process, swift_tests
+from . import build, cache, expected, host, host_tests, kept, own_tests, packages, power, process, swift_tests
 from .report import LabError
 from .variant import Variant, of_options
 
@@ -32,7 +32,9 @@ def test(report, options):
                 _unit(report, tally, folder, sanitizer)
             _units(report, tally, folder)
             _benchmarks(report, tally, folder)
-        _hosts(report, tally, folder, options)
+        payload = _hosts(report, tally, folder, options)
+        if not (options.keep or options.update):
+            power.run(report, tally, folder, payload)
     return tally.close()
 
 
@@ -139,6 +141,7 @@ def _benchmarks(report, tally, folder):
 
 
 def _hosts(report, tally, folder, options):
+    """Returns the payload, if one was made."""
     kept_variant = of_options(options) if options.keep or options.update else None
     extra, payload = {}, None
     for level, variant in HOSTS.items():
@@ -169,3 +172,4 @@ def _hosts(report, tally, folder, options):
         except LabError as error:
             tally.fail(level, "the host", str(error))
             report.plain(error.details)
+    return payload

@@ -1,0 +1,27 @@
+/// A step of an operation that changes something, by the name it has in records, progress and errors.
+public enum OperationStep: String, CaseIterable, Sendable {
+    /// What the device is like is put on disk for the first time.
+    case record
+    /// driver_override is written.
+    case driverOverride = "driver_override"
+    /// Taken from a driver.
+    case unbind
+    /// The kernel is asked to find a driver.
+    case probe
+    /// Given to a driver by name.
+    case bind
+    /// The record says that the device is bound.
+    case bound
+    /// The record says that the device is being given back.
+    case restoring
+    /// sriov_numvfs is written.
+    case virtualFunctions = "sriov_numvfs"
+    /// reset_method is written.
+    case resetMethod = "reset_method"
+    /// enable is written.
+    case enable
+    /// power/control is written.
+    case powerControl = "power/control"
+    /// The record goes.
+    case forget
+}

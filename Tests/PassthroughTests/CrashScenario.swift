@@ -1,0 +1,144 @@
+import LinuxSystem
+import PCI
+import TestSupport
+import Testing
+
+@testable import Passthrough
+
+/// A fake host with a device that is bound and given back, and what of it must be the same afterwards.
+struct CrashScenario: Sendable {
+    enum Kind: String, CaseIterable, Sendable {
+        case hostDriver = "from a host driver"
+        case noDriver = "from no driver, with an override"
+        case sibling = "from a host driver, with a sibling in use"
+        case siblingOfIdle = "from no driver, with two siblings in use"
+        case changed = "from a host driver, changed by others meanwhile"
+    }
+
+    enum Operation: String, CaseIterable, Sendable {
+        case bind
+        case restore
+    }
+
+    /// Takes the stop points, once an operation is to be looked at.
+    final class Stops: Sendable {
+        private let handler = Lock<(@Sendable (StopPoint) -> Void)?>(nil)
+        func set(_ body: (@Sendable (StopPoint) -> Void)?) { handler.withLock { $0 = body } }
+        func reach(_ point: StopPoint) { handler.withLock { $0 }?(point) }
+    }
+
+    let kind: Kind
+    let operation: Operation
+    let fake: FakeHost
+    let files = FakeFiles()
+    let stops = Stops()
+    /// The one that is asked for.
+    let device: PCIAddress
+    /// All that are bound with it, and it.
+    let members: [PCIAddress]
+    /// What each of ``members`` was like, in that order.
+    let before: [[String: String]]
+    let fixture: HostFixture
+
+    /// The device is bound already where `operation` is Restore.
+    init(_ kind: Kind, _ operation: Operation) async throws {
+        (self.kind, self.operation) = (kind, operation)
+        let nic = try #require(PCIAddress("0000:00:11.0"))
+        let edu = try #require(PCIAddress("0000:03:01.0"))
+        let sibling = try #require(PCIAddress("0000:03:03.0"))
+        fake = try FakeHost()
+        fake.addDriver("e1000e", matching: [nic])
+        fake.addDriver("e1000", matching: [sibling])
+        let hasSibling = kind == .sibling || kind == .siblingOfIdle
+        fake.addFunction(nic, driver: "e1000e", iommuGroup: 3)
+        fake.addFunction(sibling, device: 0x100e, driver: "e1000", iommuGroup: hasSibling ? 3 : 4)
+        fake.addFunction(edu, vendor: 0x1234, device: 0x11e8, iommuGroup: kind == .siblingOfIdle ? 3 : 5)
+        fake.set(edu, "driver_override", "some_driver\n")
+        fake.set(edu, "enable", "1\n")
+        if kind == .changed {
+            // Another driver that wants the device too, and comes first.
+            fake.addDriver("e1000_other", matching: [nic])
+            fake.set(nic, "reset_method", "pm\n")
+            fake.set(nic, "sriov_totalvfs", "7\n")
+            fake.set(nic, "sriov_numvfs", "0\n")
+        }
+        device = kind == .noDriver || kind == .siblingOfIdle ? edu : nic
+        members =
+            switch kind {
+            case .hostDriver, .changed: [nic]
+            case .noDriver: [edu]
+            case .sibling: [nic, sibling]
+            case .siblingOfIdle: [edu, nic, sibling]
+            }
+        before = members.map(fake.settings)
+        fixture = try HostFixture(fake, files: files, stops: { [stops] in stops.reach($0) })
+        if operation == .restore {
+            try await bind()
+            if kind == .changed {
+                fake.link("/sys/devices/pci0000:00/\(nic)/virtfn0", to: "../0000:01:10.0")
+                fake.set(nic, "sriov_numvfs", "1\n")
+                fake.set(nic, "reset_method", "flr\n")
+            }
+        }
+    }
+
+    /// Carries the operation out. `progress` is told each line before the step it is about.
+    func perform(progress: @escaping ProgressReport = { _ in }) async -> PassthroughError? {
+        await failure {
+            switch operation {
+            case .bind: try await bind(progress: progress)
+            case .restore: _ = try await fixture.host.restore(device, dryRun: false, progress: progress)
+            }
+        }
+    }
+
+    private func bind(progress: @escaping ProgressReport = { _ in }) async throws {
+        let consent = members.filter { $0 != device }.map { Consent(.siblingInUse, of: $0) }
+        _ = try await fixture.host.bind(device, consent: Set(consent), dryRun: false, progress: progress)
+    }
+
+    /// Carries the operation out for the points that it comes to.
+    func points() async -> [StopPoint] {
+        let found = Lock<[StopPoint]>([])
+        stops.set { point in found.withLock { $0.append(point) } }
+        let error = await perform()
+        #expect(error == nil)
+        return found.withLock { $0 }
+    }
+
+    // What a host is like, this one or a copy of it.
+
+    func isAsBefore(_ host: FakeHost) -> Bool { members.map(host.settings) == before }
+
+    func isBound(_ host: FakeHost) -> Bool { members.allSatisfy { host.driver(of: $0) == Planner.driver } }
+
+    static func recordPath(_ address: PCIAddress) -> String { "/var/lib/vfiod/\(address).json" }
+
+    func recorded(_ host: FakeHost) -> [PCIAddress] {
+        members.filter { host.content(CrashScenario.recordPath($0)) != nil }
+    }
+
+    /// Restores by `fixture` all that has a record, and holds the host against what it was before.
+    func expectRestorable(by fixture: HostFixture, _ comment: Comment) async {
+        for address in members where recorded(fixture.fake).contains(address) {
+            let error = await failure { try await fixture.restore(address) }
+            #expect(error == nil, comment)
+        }
+        expectBefore(fixture.fake, comment)
+    }
+
+    func expectBefore(_ host: FakeHost, _ comment: Comment) {
+        #expect(members.map(host.settings) == before, comment)
+        #expect(recorded(host).isEmpty, comment)
+    }
+
+    /// Lets a new vfiod take up what is on `host`, and waits for what it began.
+    func recover(_ host: FakeHost, stops: @escaping @Sendable (StopPoint) -> Void = { _ in }) async throws
+        -> HostFixture
+    {
+        let after = try HostFixture(host, stops: stops)
+        _ = try await after.host.recover()
+        for address in members { await after.host.settled(address) }
+        return after
+    }
+}

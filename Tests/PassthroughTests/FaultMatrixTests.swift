@@ -1,0 +1,143 @@
+import LinuxSystem
+import PCI
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Passthrough
+
+/// One thing goes wrong in Bind or Restore, each in turn: the device is as before, as asked, or has a record from which
+/// Restore, and a new vfiod, bring it back.
+@Suite("Faults at every step", .serialized) struct FaultMatrixTests {
+    /// What the kernel says of writes to sysfs and of reads.
+    private static let errors: [Errno] = [
+        .notPermitted, .noSuchFileOrDirectory, .ioError, .operationNotSupportedByDevice, .noMemory, .resourceBusy,
+        .invalidArgument, .noSpace, .interrupted, .timedOut,
+    ]
+
+    @Test(
+        "Each write is refused, refused though it is done, or done by nobody",
+        arguments: CrashScenario.Kind.allCases, CrashScenario.Operation.allCases)
+    func writes(kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
+        let model = try await CrashScenario(kind, operation)
+        let already = model.fake.writes.count
+        #expect(await model.perform() == nil)
+        let count = model.fake.writes.count - already
+        #expect(count >= 2)
+        let faults: [FakeHost.WriteFault] =
+            FaultMatrixTests.errors.map { .refused($0) } + [
+                .calledRefused(.ioError), .calledRefused(.interrupted), .ignored,
+            ]
+        for number in 1...count {
+            for fault in faults {
+                let scenario = try await CrashScenario(kind, operation)
+                scenario.fake.failWrite(number, fault)
+                let error = await scenario.perform()
+                let comment: Comment = "write \(number) \(fault): \(String(describing: error))"
+                if operation == .bind, error != nil {
+                    // Only this write failed, so that all could be taken back.
+                    scenario.expectBefore(scenario.fake, comment)
+                    if case .refused(let errno) = fault { expect(error, says: errno, comment) }
+                }
+                try await expectNothingLost(scenario, error, comment)
+            }
+        }
+    }
+
+    @Test(
+        "The state directory cannot be written from each point on, for a while or to the end",
+        arguments: CrashScenario.Kind.allCases, CrashScenario.Operation.allCases)
+    func log(kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
+        try await atEachPoint(of: kind, operation) { scenario, isBroken in
+            let directory = scenario.fake.stateDirectory
+            if isBroken {
+                try? renameFile(directory, to: directory + ".away")
+                scenario.fake.set("/var/lib/vfiod", "")
+            } else if pathExists(directory + ".away") {
+                try? removeFile(directory)
+                try? renameFile(directory + ".away", to: directory)
+            }
+        }
+    }
+
+    @Test(
+        "What is read of the device cannot be read from each point on, for a while or to the end",
+        arguments: [
+            "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs", "vendor",
+        ], CrashScenario.Operation.allCases)
+    func reads(attribute: String, operation: CrashScenario.Operation) async throws {
+        for kind in CrashScenario.Kind.allCases {
+            try await atEachPoint(of: kind, operation) { scenario, isBroken in
+                for address in scenario.members {
+                    let path = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)/\(attribute)"
+                    scenario.files.failReads(of: path, with: isBroken ? .ioError : nil)
+                    if attribute == "driver_override" {
+                        scenario.fake.failReads(ofOverrideOf: address, with: isBroken ? .ioError : nil)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Breaks something when the operation begins its first step, and in other runs at each of its stop points; mends it
+    /// at the next point, and in other runs after the operation.
+    private func atEachPoint(
+        of kind: CrashScenario.Kind, _ operation: CrashScenario.Operation,
+        _ set: @escaping @Sendable (_ scenario: CrashScenario, _ isBroken: Bool) -> Void
+    ) async throws {
+        let points = try await CrashScenario(kind, operation).points()
+        for start in -1..<points.count {
+            for isMendedSoon in [true, false] {
+                let scenario = try await CrashScenario(kind, operation)
+                let reached = Lock(-1)
+                scenario.stops.set { _ in
+                    let index = reached.withLock { reached in
+                        reached += 1
+                        return reached
+                    }
+                    if index == start { set(scenario, true) }
+                    if index == start + 1, isMendedSoon { set(scenario, false) }
+                }
+                let error = await scenario.perform(progress: { line in
+                    if start == -1, line.hasPrefix("recording ") { set(scenario, true) }
+                })
+                scenario.stops.set(nil)
+                set(scenario, false)
+                let place = start < 0 ? "the start" : "\(points[start])"
+                let comment: Comment = "from \(place), \(isMendedSoon), \(kind): \(String(describing: error))"
+                try await expectNothingLost(scenario, error, comment)
+            }
+        }
+    }
+
+    /// An operation that succeeded did all of it; one that failed left a record of each device that is not as before.
+    private func expectNothingLost(
+        _ scenario: CrashScenario, _ error: PassthroughError?, _ comment: Comment
+    ) async throws {
+        let fake = scenario.fake
+        if error == nil {
+            switch scenario.operation {
+            case .bind:
+                #expect(scenario.isBound(fake), comment)
+                #expect(scenario.recorded(fake) == scenario.members, comment)
+            case .restore: scenario.expectBefore(fake, comment)
+            }
+        }
+        for (address, settings) in zip(scenario.members, scenario.before) where fake.settings(of: address) != settings {
+            #expect(scenario.recorded(fake).contains(address), comment)
+        }
+        // What a kill right then leaves, for a new vfiod.
+        let copy = try FakeHost(copying: fake)
+        let after = try await scenario.recover(copy)
+        await scenario.expectRestorable(by: after, comment)
+        await scenario.expectRestorable(by: scenario.fixture, comment)
+    }
+
+    private func expect(_ error: PassthroughError?, says errno: Errno, _ comment: Comment) {
+        guard case .kernel(_, _, let cause, _) = error else {
+            Issue.record("no kernel error: \(comment)")
+            return
+        }
+        #expect(cause.errno == errno, comment)
+    }
+}
