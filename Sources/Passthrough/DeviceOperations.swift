@@ -23,6 +23,11 @@ public protocol DeviceOperations: Sendable {
         _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
 
+    /// Gives a physical function `count` virtual functions. With `dryRun`, only returns the plan.
+    func setVirtualFunctions(
+        _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan
+
     /// Raises every asked-for interrupt of a bound device into a self-test guest.
     func selfTest(
         _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
@@ -115,7 +120,7 @@ public struct DeviceSummary: Hashable, Sendable {
 
 /// An operation that runs, and where it is.
 public struct OperationState: Hashable, Sendable {
-    /// bind, restore, selftest or close.
+    /// bind, restore, virtual-functions, selftest or close.
     public var name: String
     /// The step it is at.
     public var step: String

@@ -11,6 +11,8 @@ struct DeviceSettings: Codable, Hashable, Sendable {
     var enable: String?
     /// How many virtual functions it had; nil if it is no physical function.
     var virtualFunctions: Int?
+    /// sriov_drivers_autoprobe, likewise.
+    var virtualFunctionProbing: String?
     var resetMethod: String?
 
     /// For people, by attribute.
@@ -19,6 +21,7 @@ struct DeviceSettings: Codable, Hashable, Sendable {
         found["power/control"] = powerControl.map(trimmed)
         found["enable"] = enable.map(trimmed)
         found["sriov_numvfs"] = virtualFunctions.map { "\($0)" }
+        found["sriov_drivers_autoprobe"] = virtualFunctionProbing.map(trimmed)
         found["reset_method"] = resetMethod.map(trimmed)
         return found
     }
@@ -34,6 +37,10 @@ struct DeviceRecord: Codable, Hashable, Sendable {
         case bound
         /// On its way back. After a crash: go on.
         case restoring
+        /// Its virtual functions are being made. After a crash: put back.
+        case creating
+        /// It has the virtual functions that were asked for, and its host driver.
+        case created
     }
 
     static let currentVersion = 1
@@ -50,6 +57,8 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var before: DeviceSettings
     /// The member of its IOMMU group with which it was bound, if nobody asked for it by itself.
     var onBehalfOf: String?
+    /// How many virtual functions were asked for; nil if none were.
+    var virtualFunctions: Int?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {

@@ -18,7 +18,7 @@ struct DriverTransition: Sendable {
     /// Those that are bound along with it.
     var siblings: SiblingTransition?
 
-    private var sysfs: Sysfs { root.sysfs }
+    var sysfs: Sysfs { root.sysfs }
 
     /// Binds to vfio-pci. `earlier`: the record of a device that somebody else took from vfio-pci meanwhile. On
     /// failure the device is put back; the record that remains then, if any, says that this failed too.
@@ -90,7 +90,7 @@ struct DriverTransition: Sendable {
         return text.isEmpty || text == "(null)" ? "\n" : text
     }
 
-    private func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
+    func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
         guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
         let bootID = root.bootID
         if bootID.isEmpty {
@@ -104,6 +104,7 @@ struct DriverTransition: Sendable {
             powerControl: try recorded("power/control"), enable: try recorded("enable"),
             virtualFunctions: sysfs.totalVirtualFunctions(of: address) == nil
                 ? nil : sysfs.virtualFunctions(of: address).count,
+            virtualFunctionProbing: try recorded("sriov_drivers_autoprobe"),
             resetMethod: try recorded("reset_method"))
         // An override that is still ours: nobody but vfiod has changed what the first record says.
         if let earlier, trimmed(override) == Planner.driver { before = earlier.before }
@@ -181,10 +182,7 @@ struct DriverTransition: Sendable {
 
     private func putBackSettings(_ record: inout DeviceRecord) throws(PassthroughError) {
         let before = record.before
-        if let count = before.virtualFunctions, sysfs.virtualFunctions(of: address).count != count {
-            enter("sriov_numvfs", &record, "putting back sriov_numvfs")
-            try mustWrite("\(count)", to: "sriov_numvfs", "sriov_numvfs")
-        }
+        try putBackVirtualFunctions(&record)
         try putBack("reset_method", before.resetMethod, &record)
         if sysfs.driver(of: address) == nil {
             try putBack("enable", before.enable, &record)
@@ -196,7 +194,7 @@ struct DriverTransition: Sendable {
         try putBack("power/control", before.powerControl, &record)
     }
 
-    private func putBack(
+    func putBack(
         _ attribute: String, _ content: String?, _ record: inout DeviceRecord
     ) throws(PassthroughError) {
         guard let content, raw(attribute) != content else { return }
@@ -210,7 +208,7 @@ struct DriverTransition: Sendable {
         }
     }
 
-    private func mustWrite(_ value: String, to attribute: String, _ step: String) throws(PassthroughError) {
+    func mustWrite(_ value: String, to attribute: String, _ step: String) throws(PassthroughError) {
         do throws(KernelError) {
             try writer.write(value, to: sysfs.path(of: address, attribute))
         } catch {
@@ -253,17 +251,17 @@ struct DriverTransition: Sendable {
     }
 
     /// The step in the record is for people, so that a failure to write it must not stop what puts a device back.
-    private func enter(_ step: String, _ record: inout DeviceRecord, _ line: String) {
+    func enter(_ step: String, _ record: inout DeviceRecord, _ line: String) {
         record.step = step
         try? log.save(record, of: address)
         operation.begin(step, line)
     }
 
-    private func refusal(_ step: String, _ error: KernelError, hint: String) -> PassthroughError {
+    func refusal(_ step: String, _ error: KernelError, hint: String) -> PassthroughError {
         .kernel(address, step: step, error, hint: hint)
     }
 
-    private static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
+    static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
         guard case .kernel(let address, let step, let error, let hint) = first,
             case .kernel(let second, let secondStep, let secondError, let secondHint) = second
         else { return first }

@@ -61,6 +61,7 @@ public struct Daemon: Service {
             PlanOperation.name: .plan(devices),
             Bind.name: .bind(devices, audit),
             Restore.name: .restore(devices, audit),
+            SetVirtualFunctions.name: .setVirtualFunctions(devices, audit),
             SelfTest.name: .selfTest(devices, audit),
             Interrupts.name: .interrupts(devices),
         ]

@@ -112,8 +112,8 @@ struct WireConformanceTests {
         #expect(
             Set(description.methods.keys)
                 == [
-                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SelfTest.name,
-                    Interrupts.name,
+                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name,
+                    SetVirtualFunctions.name, SelfTest.name, Interrupts.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
@@ -129,6 +129,10 @@ struct WireConformanceTests {
         try check(
             Restore.self, Restore.Parameters(device: device, dryRun: true),
             [Restore.Reply(plan: Samples.plan, progress: "x")])
+        try check(
+            SetVirtualFunctions.self,
+            SetVirtualFunctions.Parameters(device: device, count: 7, consent: ["swap=0000:01:10.0"], dryRun: true),
+            [SetVirtualFunctions.Reply(plan: Samples.plan, progress: "x")])
         try check(
             SelfTest.self,
             SelfTest.Parameters(device: device, type: "msi", vectors: 1, count: 1, fault: "drop-irqfd"),

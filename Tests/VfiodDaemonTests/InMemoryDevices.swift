@@ -81,6 +81,16 @@ actor InMemoryDevices: DeviceOperations {
         return Plan(steps: [], blockers: [])
     }
 
+    func setVirtualFunctions(
+        _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        if let failure { throw failure }
+        consents.append(consent)
+        let step = Plan.Step(action: "write", target: "sriov_numvfs", value: "\(count)")
+        return Plan(steps: [step], blockers: [])
+    }
+
     func selfTest(
         _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> [SelfTestReport] {
