@@ -32,6 +32,9 @@ let package = Package(
         .library(name: "PCI", targets: ["PCI"]),
         .library(name: "VFIO", targets: ["VFIO"]),
         .library(name: "KVM", targets: ["KVM"]),
+        // For the benchmarks.
+        .library(name: "Passthrough", targets: ["Passthrough"]),
+        .library(name: "TestSupport", targets: ["TestSupport"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),

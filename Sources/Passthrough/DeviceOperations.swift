@@ -23,6 +23,11 @@ public protocol DeviceOperations: Sendable {
         _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
 
+    /// Gives a physical function `count` virtual functions. With `dryRun`, only returns the plan.
+    func setVirtualFunctions(
+        _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan
+
     /// Resets a bound device by `method`, or the first that it has, and sees whether it comes back whole. With `dryRun`,
     /// only returns the plan.
     func reset(
@@ -128,7 +133,7 @@ public struct DeviceSummary: Hashable, Sendable {
 
 /// An operation that runs, and where it is.
 public struct OperationState: Hashable, Sendable {
-    /// bind, restore, reset, release, selftest or close.
+    /// bind, restore, virtual-functions, reset, release, selftest or close.
     public var name: String
     /// The step it is at.
     public var step: String

@@ -11,6 +11,8 @@ struct DeviceSettings: Codable, Hashable, Sendable {
     var enable: String?
     /// How many virtual functions it had; nil if it is no physical function.
     var virtualFunctions: Int?
+    /// sriov_drivers_autoprobe, likewise.
+    var virtualFunctionProbing: String?
     var resetMethod: String?
 
     /// For people, by attribute.
@@ -19,6 +21,7 @@ struct DeviceSettings: Codable, Hashable, Sendable {
         found["power/control"] = powerControl.map(trimmed)
         found["enable"] = enable.map(trimmed)
         found["sriov_numvfs"] = virtualFunctions.map { "\($0)" }
+        found["sriov_drivers_autoprobe"] = virtualFunctionProbing.map(trimmed)
         found["reset_method"] = resetMethod.map(trimmed)
         return found
     }
@@ -45,6 +48,10 @@ struct DeviceRecord: Codable, Hashable, Sendable {
         case resetting
         /// On its way back. After a crash: go on.
         case restoring
+        /// Its virtual functions are being made. After a crash: put back.
+        case creating
+        /// It has the virtual functions that were asked for, and its host driver.
+        case created
 
         /// Whether vfio-pci has it.
         var isBound: Bool { self == .bound || self == .resetting }
@@ -68,6 +75,8 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var reset: ResetIntent?
     /// Why it is to be used for nothing until somebody releases it by hand.
     var quarantine: String?
+    /// How many virtual functions were asked for; nil if none were.
+    var virtualFunctions: Int?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {

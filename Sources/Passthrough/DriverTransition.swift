@@ -18,7 +18,7 @@ struct DriverTransition: Sendable {
     /// Those that are bound along with it.
     var siblings: SiblingTransition?
 
-    private var sysfs: Sysfs { root.sysfs }
+    var sysfs: Sysfs { root.sysfs }
 
     /// Binds to vfio-pci. `earlier`: the record of a device that somebody else took from vfio-pci meanwhile. On
     /// failure the device is put back; the record that remains then, if any, says that this failed too.
@@ -98,7 +98,7 @@ struct DriverTransition: Sendable {
         return text.isEmpty || text == "(null)" ? "\n" : text
     }
 
-    private func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
+    func newRecord(earlier: DeviceRecord?) throws(PassthroughError) -> DeviceRecord {
         guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
         let bootID = root.bootID
         if bootID.isEmpty {
@@ -112,6 +112,7 @@ struct DriverTransition: Sendable {
             powerControl: try recorded("power/control"), enable: try recorded("enable"),
             virtualFunctions: try recorded("sriov_totalvfs") == nil
                 ? nil : sysfs.virtualFunctions(of: address).count,
+            virtualFunctionProbing: try recorded("sriov_drivers_autoprobe"),
             resetMethod: try recorded("reset_method"))
         // An override that is still ours: nobody but vfiod has changed what the first record says.
         if let earlier, trimmed(override) == Planner.driver { before = earlier.before }
@@ -190,11 +191,7 @@ struct DriverTransition: Sendable {
 
     private func putBackSettings(_ record: inout DeviceRecord) throws(PassthroughError) {
         let before = record.before
-        if let count = before.virtualFunctions, sysfs.virtualFunctions(of: address).count != count {
-            enter(.virtualFunctions, &record, "putting back sriov_numvfs")
-            try mustWrite("\(count)", .virtualFunctions)
-            try verify(.virtualFunctions, is: "\(count)\n", raw("sriov_numvfs"))
-        }
+        try putBackVirtualFunctions(&record)
         try putBack(.resetMethod, before.resetMethod, &record)
         if sysfs.driver(of: address) == nil {
             try putBack(.enable, before.enable, &record)
@@ -207,7 +204,7 @@ struct DriverTransition: Sendable {
     }
 
     /// `step`: one that has the name of the attribute it writes, as for ``mustWrite(_:_:)``.
-    private func putBack(
+    func putBack(
         _ step: OperationStep, _ content: String?, _ record: inout DeviceRecord
     ) throws(PassthroughError) {
         let attribute = step.rawValue
@@ -219,14 +216,14 @@ struct DriverTransition: Sendable {
     }
 
     /// Throws if a write that the kernel took changed nothing.
-    private func verify(_ step: OperationStep, is wanted: String, _ found: String?) throws(PassthroughError) {
+    func verify(_ step: OperationStep, is wanted: String, _ found: String?) throws(PassthroughError) {
         if found == wanted { return }
         throw refusal(
             step, KernelError("write", on: sysfs.path(of: address, step.rawValue), .invalidArgument),
             hint: "It reads \(trimmed(found ?? "")) instead of \(trimmed(wanted)).")
     }
 
-    private func mustWrite(_ value: String, _ step: OperationStep) throws(PassthroughError) {
+    func mustWrite(_ value: String, _ step: OperationStep) throws(PassthroughError) {
         guard let failure = write(value, to: sysfs.path(of: address, step.rawValue), step) else { return }
         throw refusal(step, failure, hint: "The kernel refused \(trimmed(value)) for \(step.rawValue).")
     }
@@ -268,17 +265,17 @@ struct DriverTransition: Sendable {
     }
 
     /// The step in the record is for people, so that a failure to write it must not stop what puts a device back.
-    private func enter(_ step: OperationStep, _ record: inout DeviceRecord, _ line: String) {
+    func enter(_ step: OperationStep, _ record: inout DeviceRecord, _ line: String) {
         record.step = step.rawValue
         try? log.save(record, of: address)
         operation.begin(step.rawValue, line)
     }
 
-    private func refusal(_ step: OperationStep, _ error: KernelError, hint: String) -> PassthroughError {
+    func refusal(_ step: OperationStep, _ error: KernelError, hint: String) -> PassthroughError {
         .kernel(address, step: step.rawValue, error, hint: hint)
     }
 
-    private static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
+    static func combined(_ first: PassthroughError, _ second: PassthroughError) -> PassthroughError {
         guard case .kernel(let address, let step, let error, let hint) = first,
             case .kernel(let second, let secondStep, let secondError, let secondHint) = second
         else { return first }

@@ -14,8 +14,12 @@ public enum OperationStep: String, CaseIterable, Sendable {
     case bound
     /// The record says that the device is being given back.
     case restoring
+    /// sriov_drivers_autoprobe is written.
+    case virtualFunctionProbing = "sriov_drivers_autoprobe"
     /// sriov_numvfs is written.
     case virtualFunctions = "sriov_numvfs"
+    /// The record says that the virtual functions are there.
+    case created
     /// reset_method is written.
     case resetMethod = "reset_method"
     /// enable is written.

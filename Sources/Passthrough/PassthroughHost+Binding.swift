@@ -20,6 +20,7 @@ extension PassthroughHost {
                 message: "An earlier operation did not end well, at \(record.step). Restore puts the device back.")
         }
         let plan = Eventual<Plan>()
+        try mustBeIdle(physicalFunctionOf: address)
         let siblings = try self.siblings(toBindWith: address, consent)
         let run = try begin("bind", on: address, with: siblings, progress: progress) { operation in
             var transition = self.transition(address, operation)
@@ -61,7 +62,11 @@ extension PassthroughHost {
         }
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
-        let plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        var plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        if record.virtualFunctions != nil {
+            plan = try await restoreVirtualFunctionsPlan(address, record)
+            if !dryRun, !plan.blockers.isEmpty { throw .refused(address, operation: "restore", plan.blockers) }
+        }
         if dryRun { return plan }
         guard records[address] == record, siblings.isCurrent(records) else {
             throw .wrongState(
@@ -80,6 +85,7 @@ extension PassthroughHost {
         }
         watch(run, of: address)
         try await wait(for: run, of: address)
+        if record.virtualFunctions != nil { await lookAtVirtualFunctions(of: address) }
         return plan
     }
 

@@ -8,13 +8,15 @@ public struct RecoveryFinding: Hashable, Sendable {
     public enum Outcome: String, Sendable {
         /// The device is bound, as recorded.
         case bound
-        /// The device is not bound any more, though vfiod did not give it back.
+        /// The device has the virtual functions that were asked for, as recorded.
+        case created
+        /// The device is not bound any more, or has other virtual functions, though vfiod did not give it back.
         case drifted
         /// It did not come out whole of a reset, and nobody has released it since.
         case quarantined
         /// An unfinished reset is being judged by what the device is like now.
         case judging
-        /// An unfinished bind is being taken back.
+        /// An unfinished bind, or making of virtual functions, is being taken back.
         case rollingBack
         /// An unfinished restore is being finished.
         case finishing
@@ -102,6 +104,19 @@ extension PassthroughHost {
             return RecoveryFinding(
                 address: address, outcome: .finishing,
                 message: "A restore of \(address) was interrupted at \(record.step); it goes on.")
+        case .creating:
+            finish(PassthroughHost.creating, address, record)
+            return RecoveryFinding(
+                address: address, outcome: .rollingBack,
+                message: "The virtual functions of \(address) were being made, at \(record.step); that is taken back.")
+        case .created where sysfs.virtualFunctions(of: address).count == record.virtualFunctions:
+            return RecoveryFinding(
+                address: address, outcome: .created,
+                message: "\(address) has the virtual functions that were asked for, as recorded.")
+        case .created:
+            return RecoveryFinding(
+                address: address, outcome: .drifted,
+                message: "Somebody else changed the virtual functions of \(address); Restore puts its settings back.")
         }
     }
 

@@ -74,6 +74,14 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case vfioUnavailable = "vfio-pci-unavailable"
     /// It has virtual functions. No consent.
     case virtualFunctions = "virtual-functions"
+    /// One of its virtual functions, which would go, is bound by vfiod or worked on. No consent: Restore gives it back.
+    case virtualFunctionBound = "virtual-function-bound"
+    /// It is no physical function of SR-IOV. No consent.
+    case noSRIOV = "no-sr-iov"
+    /// It cannot have so many virtual functions. No consent.
+    case tooManyVirtualFunctions = "too-many-virtual-functions"
+    /// It has no driver that could make virtual functions. No consent.
+    case noDriver = "no-driver"
     /// It is no ordinary function but a bridge. No consent.
     case bridge
     /// It is bound to VFIO by somebody else. No consent.

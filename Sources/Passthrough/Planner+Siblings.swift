@@ -4,7 +4,6 @@ internal import PCI
 extension Planner {
     /// The other members of the IOMMU group of a function that keep VFIO from opening it, by their drivers, ascending.
     func siblingsInUse(of address: PCIAddress) -> [(member: PCIAddress, driver: String)] {
-        let sysfs = root.sysfs
         guard let group = sysfs.iommuGroup(of: address) else { return [] }
         return sysfs.members(ofIOMMUGroup: group).compactMap { member in
             guard member != address, let driver = sysfs.driver(of: member), !HostDrivers.leavesDMAToOthers(driver)

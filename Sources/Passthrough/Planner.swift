@@ -8,7 +8,7 @@ struct Planner: Sendable {
     let root: HostRoot
     let interfaceAddresses: @Sendable () throws(KernelError) -> [InterfaceAddress]
 
-    private var sysfs: Sysfs { root.sysfs }
+    var sysfs: Sysfs { root.sysfs }
 
     /// `record`: what vfiod has of it.
     func bindPlan(_ address: PCIAddress, _ record: DeviceRecord?) throws(PassthroughError) -> Plan {
@@ -97,7 +97,7 @@ struct Planner: Sendable {
                 Blocker(
                     code: .virtualFunctions, message: "\(address) has \(functions.count) virtual functions.",
                     evidence: functions.prefix(8).map(\.description).joined(separator: " "),
-                    remedy: "Take virtual functions instead, or remove them: write 0 to its sriov_numvfs."))
+                    remedy: "Take virtual functions instead, or remove them: vfioctl virtual-functions \(address) 0."))
         }
         return found
     }

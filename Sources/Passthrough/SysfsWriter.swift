@@ -70,7 +70,9 @@ public struct SysfsWriter: SysfsWriting {
         case 3 where parts[0] == "drivers":
             return isName(parts[1]) && ["bind", "unbind"].contains(parts[2])
         case 3 where parts[0] == "devices":
-            let attributes = ["driver_override", "enable", "reset", "reset_method", "sriov_numvfs"]
+            let attributes = [
+                "driver_override", "enable", "reset", "reset_method", "sriov_drivers_autoprobe", "sriov_numvfs",
+            ]
             return PCIAddress(parts[1]) != nil && attributes.contains(parts[2])
         case 4 where parts[0] == "devices":
             return PCIAddress(parts[1]) != nil && parts[2] == "power" && parts[3] == "control"

@@ -171,7 +171,9 @@ public final class FakeHost: SysfsWriting {
     /// Everything that Restore has to put back, byte for byte.
     public func settings(of address: PCIAddress) -> [String: String] {
         var found = ["driver": driver(of: address) ?? ""]
-        for name in ["driver_override", "power/control", "enable", "sriov_numvfs", "reset_method"] {
+        for name in [
+            "driver_override", "power/control", "enable", "sriov_numvfs", "sriov_drivers_autoprobe", "reset_method",
+        ] {
             found[name] = content("\(FakeHost.device(address))/\(name)")
         }
         return found
@@ -218,6 +220,9 @@ public final class FakeHost: SysfsWriting {
             throw KernelError("write", on: path, .resourceBusy)
         }
         if attribute == "reset" { return try reset(value, parts[1], path) }
+        if attribute == "sriov_numvfs", let address = PCIAddress(parts[1]) {
+            return try setVirtualFunctions(of: address, value, path)
+        }
         let isEmptied = attribute == "driver_override" && value == "\n"
         tree.write(isEmptied ? "(null)\n" : value.hasSuffix("\n") ? value : value + "\n", to: name)
     }
@@ -252,7 +257,7 @@ public final class FakeHost: SysfsWriting {
         sendUevent("unbind", address)
     }
 
-    private func probe(_ value: String, _ path: String) throws(KernelError) {
+    func probe(_ value: String, _ path: String) throws(KernelError) {
         guard let address = PCIAddress(value), pathExists(tree.path(FakeHost.device(address))) else {
             throw KernelError("write", on: path, .operationNotSupportedByDevice)
         }

@@ -19,9 +19,8 @@ public struct Vfioctl: ParsableCommand {
             """,
         version: VfiodInterface.packageVersion,
         subcommands: [
-            ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, ResetVerb.self,
-            ReleaseVerb.self, SelfTestVerb.self,
-            InterruptsVerb.self, VersionVerb.self,
+            ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, VirtualFunctionsVerb.self,
+            ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, VersionVerb.self,
         ])
 
     /// Creates the command.

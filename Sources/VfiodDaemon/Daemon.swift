@@ -61,6 +61,7 @@ public struct Daemon: Service {
             PlanOperation.name: .plan(devices),
             Bind.name: .bind(devices, audit),
             Restore.name: .restore(devices, audit),
+            SetVirtualFunctions.name: .setVirtualFunctions(devices, audit),
             Reset.name: .reset(devices, audit),
             Release.name: .release(devices, audit),
             SelfTest.name: .selfTest(devices, audit),

@@ -31,6 +31,9 @@ struct CommandLineTests {
                 as? ResetVerb)
         #expect(reset.method == "flr" && reset.consent == ["no-reset"] && reset.dryRun)
         #expect(try Vfioctl.parseAsRoot(["release", "00:11.0"]) is ReleaseVerb)
+        let functions = try #require(
+            try Vfioctl.parseAsRoot(["virtual-functions", "01:00.0", "7", "--dry-run"]) as? VirtualFunctionsVerb)
+        #expect(functions.device.address == "0000:01:00.0" && functions.count == 7 && functions.dryRun)
         #expect(try Vfioctl.parseAsRoot(["interrupts", "0001:00:10.0"]) is InterruptsVerb)
     }
 
@@ -38,7 +41,8 @@ struct CommandLineTests {
         "wrong usage ends with status 64",
         arguments: [
             ["nonsense"], ["bind"], ["plan"], ["plan", "bind"], ["bind", "x"], ["bind", "0000.00.10:0"],
-            ["bind", "00:10"], ["bind", "00:1g.0"],
+            ["virtual-functions", "01:00.0", "-1"], ["virtual-functions", "01:00.0", "65536"], ["bind", "00:10"],
+            ["bind", "00:1g.0"],
             ["bind", "00:10.0", "00:11.0"], ["selftest", "00:10.0", "--type", "none"],
             ["selftest", "00:10.0", "--count", "many"], ["list", "--sockte", "/x"],
         ])

@@ -112,8 +112,8 @@ struct WireConformanceTests {
         #expect(
             Set(description.methods.keys)
                 == [
-                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, Reset.name, Release.name,
-                    SelfTest.name, Interrupts.name,
+                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SetVirtualFunctions.name,
+                    Reset.name, Release.name, SelfTest.name, Interrupts.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
@@ -133,6 +133,10 @@ struct WireConformanceTests {
             Reset.self, Reset.Parameters(device: device, method: "flr", consent: ["no-reset"], dryRun: true),
             [Reset.Reply(plan: Samples.plan, progress: "x")])
         try check(Release.self, Release.Parameters(device: device), [Release.Reply()])
+        try check(
+            SetVirtualFunctions.self,
+            SetVirtualFunctions.Parameters(device: device, count: 7, consent: ["swap=0000:01:10.0"], dryRun: true),
+            [SetVirtualFunctions.Reply(plan: Samples.plan, progress: "x")])
         try check(
             SelfTest.self,
             SelfTest.Parameters(device: device, type: "msi", vectors: 1, count: 1, fault: "drop-irqfd"),

@@ -142,6 +142,22 @@ struct DaemonTests {
         }
     }
 
+    @Test("virtual functions are asked for by a number of 16 bits") func virtualFunctions() async throws {
+        try await RunningDaemon.with { daemon in
+            func asking(_ count: Int) -> SetVirtualFunctions.Parameters {
+                SetVirtualFunctions.Parameters(device: Self.edu, count: count, consent: nil, dryRun: nil)
+            }
+            for count in [0, 7, 65_535] {
+                let reply = try await daemon.call(SetVirtualFunctions.self, asking(count))
+                #expect(reply.plan?.steps.map(\.value) == ["\(count)"])
+            }
+            for count in [-1, 65_536, Int.min, Int.max] {
+                let refusal = try await daemon.refusal(of: SetVirtualFunctions.self, asking(count))
+                #expect(refusal.name == "org.varlink.service.InvalidParameter")
+            }
+        }
+    }
+
     @Test("a dry run changes nothing, shows blockers with their consent, and is no change in the audit")
     func dryRun() async throws {
         try await RunningDaemon.with { daemon in

@@ -82,6 +82,15 @@ actor InMemoryDevices: DeviceOperations {
         return Plan(steps: [], blockers: [])
     }
 
+    func setVirtualFunctions(
+        _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        if let failure { throw failure }
+        consents.append(consent)
+        return Plan(steps: [Plan.Step(action: "write", target: "sriov_numvfs", value: "\(count)")], blockers: [])
+    }
+
     func reset(
         _ address: PCIAddress, method: String?, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {

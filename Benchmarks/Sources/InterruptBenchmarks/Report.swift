@@ -1,4 +1,5 @@
 internal import InterruptSources
+import MarkdownTables
 
 /// Measurements as text, in columns.
 enum Report {
@@ -8,17 +9,7 @@ enum Report {
 
     /// One line for each measurement, under a heading for each source.
     static func table(_ measurements: [Measurement]) -> String {
-        let rows = [heads] + measurements.map(cells)
-        let widths = heads.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            let padded = zip(row, widths).enumerated().map { column, cell in
-                let space = String(repeating: " ", count: cell.1 - cell.0.count)
-                return column == 0 ? cell.0 + space : space + cell.0
-            }
-            return "| " + padded.joined(separator: " | ") + " |\n"
-        }
-        .inserting("|" + widths.map { String(repeating: "-", count: $0 + 2) }.joined(separator: "|") + "|\n", at: 1)
-        .joined()
+        MarkdownTable([heads] + measurements.map(cells)).text
     }
 
     /// For example `MSI-X enable, 256 vectors, 0 foreign routes`.
@@ -74,13 +65,5 @@ enum Report {
         let fraction = String(whole % scale)
         let zeros = String(repeating: "0", count: String(scale).count - 1 - fraction.count)
         return "\(whole / scale).\(zeros)\(fraction)"
-    }
-}
-
-extension Array {
-    fileprivate func inserting(_ element: Element, at index: Int) -> Self {
-        var copy = self
-        copy.insert(element, at: index)
-        return copy
     }
 }
