@@ -1,3 +1,5 @@
+internal import SystemPackage
+
 /// Descriptors that somebody else sent, of whatever kind they are, closed aside when this goes.
 ///
 /// What is wanted of them is duplicated, once it is known to be of a kind that blocks nobody.

@@ -50,6 +50,10 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var before: DeviceSettings
     /// The member of its IOMMU group with which it was bound, if nobody asked for it by itself.
     var onBehalfOf: String?
+    /// Whom it is given to.
+    var lease: LeaseTerms?
+    /// Whom it was given to last, since it was bound.
+    var lastOwner: LeaseOwner?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {

@@ -61,8 +61,13 @@ extension PassthroughHost {
         }
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
-        let plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
-        if dryRun { return plan }
+        var plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        let leased = leasedBlockers(around: address)
+        if dryRun {
+            plan.blockers += leased
+            return plan
+        }
+        if !leased.isEmpty { throw .refused(address, operation: "restore", leased) }
         guard records[address] == record, siblings.isCurrent(records) else {
             throw .wrongState(
                 address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
@@ -99,11 +104,13 @@ extension PassthroughHost {
                 address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
                 message: "\(address) is not bound to \(Planner.driver) by vfiod. Bind it first.")
         }
-        let search = HolderSearch(root: configuration.root)
+        let leased = leasedBlockers(around: address)
+        if !leased.isEmpty { throw .refused(address, operation: name, leased) }
+        let hold = holdSearch(of: address)
         let outcome = Eventual<Result<Value, PassthroughError>>()
         let run = try begin(name, on: address, progress: progress) { operation in
             do throws(PassthroughError) {
-                let blockers = search.holders(of: address).map(\.blocker)
+                let blockers = hold.run().blockers
                 if !blockers.isEmpty { throw .refused(address, operation: name, blockers) }
                 outcome.resolve(.success(try body(operation)))
                 return (record, nil)
@@ -118,7 +125,7 @@ extension PassthroughHost {
         return try await outcome.value().get()
     }
 
-    private func mustExist(_ address: PCIAddress) throws(PassthroughError) {
+    func mustExist(_ address: PCIAddress) throws(PassthroughError) {
         if sysfs.contains(address) { return }
         guard inventory[address]?.isGone ?? false else { throw .deviceNotFound(address.description) }
         throw .wrongState(
@@ -126,7 +133,7 @@ extension PassthroughHost {
             message: "It was removed from the host while vfiod had it. There is nothing to give back any more.")
     }
 
-    private func stateName(of address: PCIAddress) async -> String {
+    func stateName(of address: PCIAddress) async -> String {
         let sysfs = sysfs
         let driver = await readingLane.run { sysfs.driver(of: address) }
         return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue

@@ -8,6 +8,7 @@ extension PassthroughHost {
         switch operation {
         case .bind: try await bind(address, consent: [], dryRun: true) { _ in }
         case .restore: try await restore(address, dryRun: true) { _ in }
+        case .attach: try await attachPlan(address, nil)
         }
     }
 }

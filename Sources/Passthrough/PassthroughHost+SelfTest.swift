@@ -61,7 +61,7 @@ extension VFIODeviceEvent {
 
 extension Logger {
     /// Writes down what a device told of.
-    fileprivate func log(_ event: VFIODeviceEvent, of address: PCIAddress, during operation: String) {
+    func log(_ event: VFIODeviceEvent, of address: PCIAddress, during operation: String) {
         let name =
             switch event {
             case .request: "device-asked-back"
@@ -80,17 +80,7 @@ extension SelfTestFailure {
         do throws(KernelError) {
             return try VFIODevice.open(address, iommuGroup: iommuGroup, kernel: kernel)
         } catch {
-            let hint =
-                switch error.errno {
-                case .notPermitted:
-                    "the IOMMU group is not viable, because a sibling's driver does DMA; or interrupts are not remapped"
-                        + " and vfio_iommu_type1 does not allow unsafe ones: the kernel log says which"
-                case .resourceBusy: "another process has the IOMMU group open"
-                case .noSuchFileOrDirectory: "load vfio-pci (modprobe vfio-pci) and look into the kernel log"
-                case .permissionDenied: "vfiod's unit must allow it (DeviceAllow=char-vfio rw, /dev/vfio/vfio rw)"
-                default: "the kernel log says more"
-                }
-            throw SelfTestFailure("open the device", error, hint: hint)
+            throw SelfTestFailure("open the device", error, hint: error.hintOnOpening)
         }
     }
 

@@ -80,12 +80,19 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case foreign
     /// A process holds it open. No consent: ending that process is not ours to do.
     case held
+    /// It, or another member of its IOMMU group, is given to an owner. No consent: Detach ends that.
+    case leased
+    /// Another member of its IOMMU group has come to a host driver since it was bound. No consent: the kernel refuses.
+    case drift = "iommu-group-drift"
+    /// It cannot be reset, so another owner would find what the last one left in it.
+    case noReset = "no-reset"
 
     /// Whether naming the code overrides it.
     public var allowsConsent: Bool {
         switch self {
         case .mountedFileSystem, .swap, .networkAddress, .defaultRoute, .console, .networkRoute, .networkUpper,
-            .raidMember, .lvmMember, .multipathMember, .blockDeviceMember, .openByProcess, .framebuffer, .siblingInUse:
+            .raidMember, .lvmMember, .multipathMember, .blockDeviceMember, .openByProcess, .framebuffer, .siblingInUse,
+            .noReset:
             true
         default: false
         }

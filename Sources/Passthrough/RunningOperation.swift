@@ -11,7 +11,7 @@ final class RunningOperation: Sendable {
         var progress: ProgressReport?
     }
 
-    /// bind, restore, selftest or close.
+    /// bind, restore, selftest, attach, detach or close.
     let name: String
     private let state: Lock<State>
 

@@ -27,14 +27,12 @@ extension VFIOContainer {
     /// were, 0 if none was mapped. Throws EINVAL for a range that would cut a mapping.
     @discardableResult
     public func unmapDMA(iova: UInt64, size: UInt64) throws(KernelError) -> UInt64 {
-        var unmap = vfio_iommu_type1_dma_unmap()
-        unmap.argsz = UInt32(MemoryLayout<vfio_iommu_type1_dma_unmap>.size)
-        unmap.iova = iova
-        unmap.size = size
+        // struct vfio_iommu_type1_dma_unmap, whose tail has no fixed length, as words: argsz and flags, iova, size.
+        var unmap: [UInt64] = [24, iova, size]
         try naming(VFIOContainer.range(iova, size)) { () throws(KernelError) in
-            _ = try kernel.ioctl(descriptor.rawValue, CLINUX_VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA", &unmap)
+            _ = try kernel.ioctl(descriptor.rawValue, CLINUX_VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA", buffer: &unmap)
         }
-        return unmap.size
+        return unmap.last ?? 0
     }
 
     private static func range(_ iova: UInt64, _ size: UInt64) -> String {

@@ -107,7 +107,8 @@ final class VarlinkConnection {
         if phase == .draining {
             drained += bytes.count
             _ = reader.feed(bytes)
-            return bytes.isEmpty || drained >= limits.drainedBytes ? .ended : .bytes
+            let isEnough = drained >= limits.drainedBytes || closer.unclosedCount > limits.unclosedDescriptors
+            return bytes.isEmpty || isEnough ? .ended : .bytes
         }
         if bytes.isEmpty {
             if let last = reader.finish() { add(last) }
