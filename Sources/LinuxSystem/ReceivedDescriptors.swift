@@ -6,13 +6,21 @@ internal import SystemPackage
 public final class ReceivedDescriptors: Sendable {
     /// Their numbers in the order in which they came, valid as long as this object is referenced.
     public let rawValues: [CInt]
+    private let owned: [CInt]
+    private let parts: [ReceivedDescriptors]
     private let closer: DescriptorCloser
 
     init(adopting rawValues: [CInt], closer: DescriptorCloser) {
-        (self.rawValues, self.closer) = (rawValues, closer)
+        (self.rawValues, owned, parts, self.closer) = (rawValues, rawValues, [], closer)
     }
 
-    deinit { closer.close(rawValues) }
+    /// Those of `earlier`, then those of `later`, which stay theirs to close.
+    public init(_ earlier: ReceivedDescriptors, then later: ReceivedDescriptors) {
+        rawValues = earlier.rawValues + later.rawValues
+        (owned, parts, closer) = ([], [earlier, later], later.closer)
+    }
+
+    deinit { closer.close(owned) }
 
     /// A second descriptor of an eventfd that came; throws EINVAL for anything else.
     public func eventFD(at index: Int) throws(KernelError) -> EventFD {

@@ -53,9 +53,11 @@ extension PassthroughHost {
                 address, socketPath: socketPath(of: address), hasSession: leaseStates[address]?.session != nil),
             blockers: [])
         if dryRun { return plan }
+        progress("ending the session of \(address), if there is one")
+        await endSession(address, .detached)
         progress("closing the socket of \(address)")
         await endpoints?.close(address)
-        progress("ending the session of \(address), if there is one")
+        // Another may have begun before that.
         await endSession(address, .detached)
         do throws(PassthroughError) {
             // Somebody else may have done so, or the device may be gone.

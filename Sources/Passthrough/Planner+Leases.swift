@@ -14,9 +14,10 @@ extension Planner {
     /// The steps of a detach.
     func detachSteps(_ address: PCIAddress, socketPath: String, hasSession: Bool) -> [Plan.Step] {
         let ends = hasSession ? SessionEndStep.allCases : []
-        return [Plan.Step(action: "close", target: socketPath, value: nil)]
-            + ends.map { Plan.Step(action: $0.rawValue, target: "session of \(address)", value: nil) }
-            + [Plan.Step(action: "record", target: "lease of \(address)", value: nil)]
+        return ends.map { Plan.Step(action: $0.rawValue, target: "session of \(address)", value: nil) } + [
+            Plan.Step(action: "close", target: socketPath, value: nil),
+            Plan.Step(action: "record", target: "lease of \(address)", value: nil),
+        ]
     }
 
     /// A device without any reset keeps what its last owner left in it: it goes to another one only with consent.

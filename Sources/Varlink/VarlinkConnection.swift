@@ -125,7 +125,7 @@ final class VarlinkConnection {
         let endsWithMessage = reader.isBetweenMessages
         let whole = endsWithMessage ? frames.dropLast() : frames[...]
         for frame in whole { add(frame) }
-        if let came { descriptors = descriptors.map { ReceivedDescriptors($0, and: came) } ?? came }
+        if let came { descriptors = descriptors.map { ReceivedDescriptors($0, then: came) } ?? came }
         let isTooMany = descriptors?.rawValues.count ?? 0 > limits.descriptors
         if isTruncated || isTooMany || closer.unclosedCount > limits.unclosedDescriptors {
             descriptors = nil

@@ -51,11 +51,18 @@ public struct Daemon: Service {
             group.cancelAll()
         }
         tell(.stopping, .status("Waiting for operations to end"))
-        async let sessionsEnded: Void = devices.endSessions()
+        async let sessionsEnded: Void = endSessions(sockets)
         if await !server.stop(within: configuration.stopDeadline) {
             logger.warning("stopping although an operation still runs; the next start takes it up")
         }
         await sessionsEnded
+    }
+
+    /// Those that begin meanwhile too: they are told why, before their sockets close.
+    private func endSessions(_ sockets: LeaseSockets) async {
+        await devices.endSessions()
+        await sockets.closeAll()
+        await devices.endSessions()
     }
 
     private func service() throws(Varlink.InterfaceDescription.ParseError) -> VarlinkService {

@@ -11,6 +11,7 @@ internal import VfiodAPI
 /// connection; otherwise with its connection.
 final class LeaseServer: ConnectionGate {
     private struct Connected: Sendable {
+        let number: Int
         let peer: PeerCredentials
         let opening: Task<Result<any DeviceSession, LeaseError>, Never>
         var process: (descriptor: SharedDescriptor, registration: EventLoop.Registration)?
@@ -22,6 +23,7 @@ final class LeaseServer: ConnectionGate {
     private let loop: EventLoop
     private let logger: Logger
     private let connected = Lock<Connected?>(nil)
+    private let lastNumber = Lock(0)
     private let server = Lock<VarlinkServer?>(nil)
 
     init(
@@ -80,15 +82,20 @@ final class LeaseServer: ConnectionGate {
             throw VarlinkError(LeaseError.kernel(step: "begin the session", error), address)
         }
         let (devices, address) = (devices, address)
+        let number = lastNumber.withLock { number in
+            number += 1
+            return number
+        }
         let who = SessionPeer(processID: Int(peer.pid), user: peer.uid, group: peer.gid)
-        let opening = Task<Result<any DeviceSession, LeaseError>, Never> { [weak self] in
+        let over: @Sendable () -> Void = { [weak self] in self?.over(number) }
+        let opening = Task<Result<any DeviceSession, LeaseError>, Never> {
             do throws(LeaseError) {
-                return .success(try await devices.beginSession(address, for: who) { self?.over() })
+                return .success(try await devices.beginSession(address, for: who, ended: over))
             } catch {
                 return .failure(error)
             }
         }
-        connected.withLock { $0 = Connected(peer: peer, opening: opening) }
+        connected.withLock { $0 = Connected(number: number, peer: peer, opening: opening) }
         if let process { watch(SharedDescriptor(process)) }
     }
 
@@ -109,37 +116,33 @@ final class LeaseServer: ConnectionGate {
 
     /// Ends the session. On the loop.
     private func end(_ reason: SessionEndReason) {
-        let (opening, process) = connected.withLock { connected in
-            guard let found = connected, !found.isEnding else { return (nil, nil) as EndingParts }
-            connected?.isEnding = true
-            connected?.process = nil
-            return (found.opening, found.process)
+        let found = connected.withLock { connected in
+            defer {
+                connected?.isEnding = true
+                connected?.process = nil
+            }
+            return connected?.isEnding ?? true ? nil : connected
         }
+        guard let found else { return }
         // Readable for good from now on, so it must not be watched any longer.
-        if let process { loop.unwatch(process.registration) }
-        guard let opening else { return }
+        if let process = found.process { loop.unwatch(process.registration) }
         let (devices, address) = (devices, address)
         Task {
-            if case .success = await opening.value { await devices.endSession(address, reason) }
-            over()
+            if case .success = await found.opening.value { await devices.endSession(address, reason) }
+            over(found.number)
         }
     }
 
-    private typealias EndingParts = (
-        Task<Result<any DeviceSession, LeaseError>, Never>?,
-        (descriptor: SharedDescriptor, registration: EventLoop.Registration)?
-    )
-
-    /// The session is over, whoever ended it: so is the connection.
-    private func over() {
+    /// The session of a connection is over, whoever ended it: so is the connection, before another is let in.
+    private func over(_ number: Int) {
         loop.submit { [self] in
             let left = connected.withLock { connected in
-                defer { connected = nil }
-                return connected
+                defer { if connected?.number == number { connected = nil } }
+                return connected?.number == number ? connected : nil
             }
-            if let process = left?.process { loop.unwatch(process.registration) }
-            guard left != nil, let server = server.withLock({ $0 }) else { return }
-            Task { await server.disconnectAll() }
+            guard let left else { return }
+            if let process = left.process { loop.unwatch(process.registration) }
+            server.withLock { $0 }?.assumeIsolated { $0.disconnectAll() }
         }
     }
 }

@@ -40,4 +40,8 @@ actor LeaseSockets: LeaseEndpoints {
         try? removeFile("\(directory)/\(address)")
         await servers.removeValue(forKey: address)?.stop()
     }
+
+    func closeAll() async {
+        for address in servers.keys { await close(address) }
+    }
 }

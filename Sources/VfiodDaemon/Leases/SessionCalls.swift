@@ -2,6 +2,7 @@ internal import InterruptSources
 internal import LinuxSystem
 internal import PCI
 internal import Passthrough
+internal import SystemPackage
 internal import Varlink
 internal import VfiodAPI
 
