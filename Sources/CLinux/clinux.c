@@ -10,6 +10,17 @@ const char *clinux_errno_name(int error) { return strerrorname_np(error); }
 
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
+int clinux_peer_pidfd(int socket) {
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+    int fd = -1;
+    socklen_t size = sizeof(fd);
+    return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0 ? fd : -1;
+}
+
+int clinux_is_memory(int fd) { return fcntl(fd, F_GET_SEALS) < 0 ? -1 : 0; }
+
 int clinux_sealed_memfd(const char *name, off_t length) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return -1;

@@ -69,7 +69,8 @@ public final class EventFD: Sendable {
         return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLIN) != 0
     }
 
-    private static func isEventFD(_ raw: CInt) -> Bool {
+    /// Whether a descriptor, of whatever kind, is an eventfd.
+    public static func isEventFD(_ raw: CInt) -> Bool {
         // procfs is the one place that tells an eventfd from other anonymous inodes.
         let link = try? readSymbolicLink("/proc/self/fd/\(raw)")
         return link == "anon_inode:[eventfd]"

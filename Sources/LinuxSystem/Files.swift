@@ -164,6 +164,11 @@ public func makeDirectory(_ path: String, permissions: UInt32 = 0o700) throws(Ke
     }
 }
 
+/// Sets the permissions of a file that is ours, whatever the umask (chmod(2)).
+public func setPermissions(_ path: String, _ permissions: UInt32) throws(KernelError) {
+    _ = try checked("chmod", on: path) { unsafe chmod(path, mode_t(permissions)) }
+}
+
 /// Renames a file within its file system (rename(2)), and syncs the directory it goes to.
 public func renameFile(_ path: String, to newPath: String) throws(KernelError) {
     _ = try checked("rename", on: path) { unsafe rename(path, newPath) }

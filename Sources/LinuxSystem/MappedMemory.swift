@@ -13,11 +13,15 @@ internal import SystemPackage
     /// The length in bytes.
     public let count: Int
 
-    /// Maps `length` bytes of `descriptor` at `offset`, shared, readable and writable (mmap(2)).
-    public init(mapping descriptor: CInt, at offset: UInt64 = 0, length: Int) throws(KernelError) {
+    /// Maps `length` bytes of `descriptor` at `offset`, shared, readable and if `writable` writable (mmap(2)). Memory that
+    /// is not writable, or that others may shrink, is only for the kernel to find by its ``address``.
+    public init(
+        mapping descriptor: CInt, at offset: UInt64 = 0, length: Int, writable: Bool = true
+    ) throws(KernelError) {
+        let protection = writable ? PROT_READ | PROT_WRITE : PROT_READ
         // SAFETY: a new mapping at an address of the kernel's choosing touches no memory of ours.
         let address = unsafe mmap(
-            nil, length, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, off_t(truncatingIfNeeded: offset))
+            nil, length, protection, MAP_SHARED, descriptor, off_t(truncatingIfNeeded: offset))
         guard let address = unsafe address, unsafe address != UnsafeMutableRawPointer(bitPattern: -1) else {
             throw KernelError("mmap", .current)
         }

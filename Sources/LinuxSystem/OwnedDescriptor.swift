@@ -27,9 +27,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
 
     /// A second, close-on-exec descriptor of the same open file (fcntl F_DUPFD_CLOEXEC).
     public func duplicate() throws(KernelError) -> OwnedDescriptor {
-        let raw = rawValue
-        return OwnedDescriptor(
-            adopting: try checked("fcntl(F_DUPFD_CLOEXEC)") { clinux_fcntl_int(raw, F_DUPFD_CLOEXEC, 0) })
+        try duplicateDescriptor(rawValue)
     }
 
     /// Sets or clears O_NONBLOCK.
@@ -45,6 +43,11 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
         let raw = rawValue
         _ = try checked("fcntl(F_SETFD)") { clinux_fcntl_int(raw, F_SETFD, on ? FD_CLOEXEC : 0) }
     }
+}
+
+/// A second, close-on-exec descriptor of the open file of `raw`, which its owner keeps open for the call.
+func duplicateDescriptor(_ raw: CInt) throws(KernelError) -> OwnedDescriptor {
+    OwnedDescriptor(adopting: try checked("fcntl(F_DUPFD_CLOEXEC)") { clinux_fcntl_int(raw, F_DUPFD_CLOEXEC, 0) })
 }
 
 /// An owned descriptor that can stand in a collection or be shared: the last reference closes it.

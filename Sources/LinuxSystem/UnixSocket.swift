@@ -103,24 +103,14 @@ public struct UnixSocket: ~Copyable, Sendable {
         return ReceivedMessage(bytes: bytes, descriptors: received, isTruncated: flags & CLINUX_MSG_CUT != 0)
     }
 
-    /// Receives at most `limit` bytes and says whether descriptors came with them. They are closed on a thread of their
-    /// own, which ends with that: close(2) of a file whose sender wants it so may take any time (a TCP socket that
-    /// lingers, a file of FUSE). Throws EAGAIN where the socket is non-blocking and empty.
-    public func receiveRefusingDescriptors(
-        limit: Int
-    ) throws(KernelError) -> (bytes: [UInt8], hadDescriptors: Bool) {
-        let (bytes, descriptors, _) = try receiveRaw(limit: limit)
-        if descriptors.isEmpty { return (bytes, false) }
-        let close: @Sendable () -> Void = {
-            for descriptor in descriptors { _ = OwnedDescriptor(adopting: descriptor) }
-        }
-        do throws(KernelError) {
-            try BlockingLane(name: "close").start(close)
-        } catch {
-            // Without a thread, a wait is better than descriptors that stay open for good.
-            close()
-        }
-        return (bytes, true)
+    /// Receives at most `limit` bytes, and the descriptors that came with them; nil for none. `isTruncated`: some were
+    /// cut off. Throws EAGAIN where the socket is non-blocking and empty.
+    public func receive(
+        limit: Int, closer: DescriptorCloser
+    ) throws(KernelError) -> (bytes: [UInt8], descriptors: ReceivedDescriptors?, isTruncated: Bool) {
+        let (bytes, descriptors, flags) = try receiveRaw(limit: limit)
+        let received = descriptors.isEmpty ? nil : ReceivedDescriptors(adopting: descriptors, closer: closer)
+        return (bytes, received, flags & CLINUX_MSG_CUT != 0)
     }
 
     private func receiveRaw(
@@ -152,6 +142,18 @@ public struct UnixSocket: ~Copyable, Sendable {
             unsafe getsockopt(raw, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
         }
         return PeerCredentials(pid: credentials.pid, uid: credentials.uid, gid: credentials.gid)
+    }
+
+    /// A descriptor that becomes readable when the process that connected has ended (SO_PEERPIDFD); nil before Linux
+    /// 6.5. Throws ESRCH, or EINVAL on older kernels, if it has ended already.
+    public func peerProcess() throws(KernelError) -> OwnedDescriptor? {
+        let raw = descriptor.rawValue
+        do throws(KernelError) {
+            return OwnedDescriptor(adopting: try checked("getsockopt(SO_PEERPIDFD)") { clinux_peer_pidfd(raw) })
+        } catch {
+            if error.errno == .protocolNotAvailable { return nil }
+            throw error
+        }
     }
 
     /// Says that nothing more will be sent (shutdown(2), SHUT_WR).
@@ -196,8 +198,11 @@ public struct UnixListener: ~Copyable, Sendable {
     }
 
     /// Binds and listens at `path`, non-blocking, replacing a dead socket of that name. Only our own user and root can
-    /// connect. Throws EEXIST where something other than a socket has the name.
-    public init(path: String, backlog: Int32 = 64) throws(KernelError) {
+    /// connect, or with `owner` that user and root; with a group in it, its members too. Throws EEXIST where something
+    /// other than a socket has the name, ENAMETOOLONG for a path of more than 107 bytes.
+    public init(
+        path: String, backlog: Int32 = 64, owner: (user: UInt32, group: UInt32?)? = nil
+    ) throws(KernelError) {
         let socket = try UnixSocket.make(.stream)
         let raw = socket.rawValue
         try socket.setNonBlocking(true)
@@ -217,6 +222,12 @@ public struct UnixListener: ~Copyable, Sendable {
                     unsafe bind(raw, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
                 }
             }
+        }
+        if let owner {
+            // The mode first: once the file is another's, changing it takes a further capability (chmod(2)).
+            if owner.group != nil { _ = try checked("chmod", on: path) { unsafe chmod(path, 0o660) } }
+            // No group given is -1, which leaves it.
+            _ = try checked("lchown", on: path) { unsafe lchown(path, owner.user, owner.group ?? gid_t.max) }
         }
         _ = try checked("listen", on: path) { listen(raw, backlog) }
         descriptor = socket

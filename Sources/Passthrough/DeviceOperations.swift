@@ -42,6 +42,33 @@ public protocol DeviceOperations: Sendable {
         _ address: PCIAddress, _ request: SelfTestRequest, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> [SelfTestReport]
 
+    /// Gives a bound device to an owner. With `dryRun`, only returns the plan.
+    func attach(
+        _ address: PCIAddress, to owner: LeaseOwner, _ mode: LeaseMode, consent: Set<Consent>, dryRun: Bool
+    ) async throws(PassthroughError) -> (lease: Lease?, plan: Plan)
+
+    /// Ends that. A session that uses the device is ended first. With `dryRun`, only returns the plan.
+    func detach(
+        _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan
+
+    /// Every lease, in the order of IOMMU groups.
+    func leases() async -> [Lease]
+
+    /// From now on sessions begin where `endpoints` lets them, those of leases that there are already too.
+    func serveLeases(through endpoints: any LeaseEndpoints) async
+
+    /// Opens a leased device for a session of `peer`. `ended` is called once the session is over, however it ended.
+    func beginSession(
+        _ address: PCIAddress, for peer: SessionPeer, ended: @escaping @Sendable () -> Void
+    ) async throws(LeaseError) -> any DeviceSession
+
+    /// Ends the session of a device, if there is one, and returns when it is over.
+    func endSession(_ address: PCIAddress, _ reason: SessionEndReason) async
+
+    /// Ends all sessions.
+    func endSessions() async
+
     /// The interrupt source groups of a device.
     func interrupts(_ address: PCIAddress) async throws(PassthroughError) -> [InterruptGroupState]
 }
@@ -54,6 +81,8 @@ public enum PlannedOperation: String, Sendable, CaseIterable {
     case restore
     /// Reset, by the first method that the device has.
     case reset
+    /// Attach, to an owner that is not named.
+    case attach
 }
 
 /// Takes one line of progress.
@@ -133,7 +162,7 @@ public struct DeviceSummary: Hashable, Sendable {
 
 /// An operation that runs, and where it is.
 public struct OperationState: Hashable, Sendable {
-    /// bind, restore, virtual-functions, reset, release, selftest or close.
+    /// bind, restore, virtual-functions, reset, release, selftest, attach, detach or close.
     public var name: String
     /// The step it is at.
     public var step: String

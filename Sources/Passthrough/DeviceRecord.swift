@@ -77,6 +77,10 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var quarantine: String?
     /// How many virtual functions were asked for; nil if none were.
     var virtualFunctions: Int?
+    /// Whom it is given to.
+    var lease: LeaseTerms?
+    /// Whom it was given to last, since it was bound.
+    var lastOwner: LeaseOwner?
 
     /// Whether it is an entry of `address` that can be followed: a driver's name goes into paths.
     func isValid(for address: PCIAddress) -> Bool {

@@ -26,6 +26,8 @@ public enum OperationStep: String, CaseIterable, Sendable {
     case enable
     /// power/control is written.
     case powerControl = "power/control"
+    /// The record says whom the device is given to, or that it is given to nobody.
+    case lease
     /// The record goes.
     case forget
 }

@@ -63,11 +63,16 @@ extension PassthroughHost {
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
         var plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        let refused: [Blocker]
         if record.virtualFunctions != nil {
             plan = try await restoreVirtualFunctionsPlan(address, record)
-            if !dryRun, !plan.blockers.isEmpty { throw .refused(address, operation: "restore", plan.blockers) }
+            refused = plan.blockers
+        } else {
+            refused = leasedBlockers(around: address)
+            plan.blockers += refused
         }
         if dryRun { return plan }
+        if !refused.isEmpty { throw .refused(address, operation: "restore", refused) }
         guard records[address] == record, siblings.isCurrent(records) else {
             throw .wrongState(
                 address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
@@ -96,12 +101,13 @@ extension PassthroughHost {
         _ body: @escaping @Sendable (RunningOperation) throws(PassthroughError) -> Value
     ) async throws(PassthroughError) -> Value {
         let record = try await mustBeBound(address)
-        if let blocker = record.quarantineBlocker(address) { throw .refused(address, operation: name, [blocker]) }
-        let search = HolderSearch(root: configuration.root)
+        let against = (record.quarantineBlocker(address).map { [$0] } ?? []) + leasedBlockers(around: address)
+        if !against.isEmpty { throw .refused(address, operation: name, against) }
+        let hold = holdSearch(of: address)
         let outcome = Eventual<Result<Value, PassthroughError>>()
         let run = try begin(name, on: address, progress: progress) { operation in
             do throws(PassthroughError) {
-                let blockers = search.holders(of: address).map(\.blocker)
+                let blockers = hold.run().blockers
                 if !blockers.isEmpty { throw .refused(address, operation: name, blockers) }
                 outcome.resolve(.success(try body(operation)))
                 return (record, nil)

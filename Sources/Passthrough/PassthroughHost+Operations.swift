@@ -63,7 +63,9 @@ extension PassthroughHost {
         _ run: Running, of address: PCIAddress, record: DeviceRecord?, error: PassthroughError?, reading: DeviceReading
     ) {
         enter(reading, driverIsBound: true)
+        let wasLeased = records[address]?.lease != nil
         records[address] = record
+        if wasLeased && record == nil { forgetLease(address) }
         running[address] = nil
         endSiblings(of: run)
         let name = run.operation.name
@@ -109,7 +111,7 @@ extension PassthroughHost {
         if run.operation.name == PassthroughHost.resetting {
             return "The device has not come back, and the kernel still waits for it."
         }
-        let search = HolderSearch(root: configuration.root)
+        let search = holderSearch
         let holders = await readingLane.run { search.holders(of: address) }
         if holders.isEmpty { return nil }
         let names = holders.map(\.description).joined(separator: ", ")

@@ -9,6 +9,7 @@ extension PassthroughHost {
         case .bind: try await bind(address, consent: [], dryRun: true) { _ in }
         case .restore: try await restore(address, dryRun: true) { _ in }
         case .reset: try await reset(address, method: nil, consent: [], dryRun: true) { _ in }
+        case .attach: try await attachPlan(address, nil)
         }
     }
 }

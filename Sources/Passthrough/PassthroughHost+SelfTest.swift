@@ -60,7 +60,7 @@ extension VFIODeviceEvent {
 
 extension Logger {
     /// Writes down what a device told of.
-    fileprivate func log(_ event: VFIODeviceEvent, of address: PCIAddress, during operation: String) {
+    func log(_ event: VFIODeviceEvent, of address: PCIAddress, during operation: String) {
         let name =
             switch event {
             case .request: "device-asked-back"

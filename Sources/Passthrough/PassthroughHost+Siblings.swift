@@ -18,6 +18,8 @@ extension PassthroughHost {
         guard let group = sysfs.iommuGroup(of: address) else { return nil }
         let members = consent.siblings.intersection(sysfs.members(ofIOMMUGroup: group)).subtracting([address])
         for member in members.sorted() {
+            let leased = leasedBlockers(of: member)
+            if !leased.isEmpty { throw .refused(address, operation: "bind", leased) }
             guard let record = records[member] else { continue }
             if let blocker = record.quarantineBlocker(member) { throw .refused(address, operation: "bind", [blocker]) }
             if record.phase == .bound { continue }

@@ -26,6 +26,12 @@ public actor PassthroughHost {
         public var selfTestGuest: String
         /// The bounds of a self-test.
         public var selfTestLimits: SelfTestLimits
+        /// The directory of the sockets on which sessions begin.
+        public var leaseDirectory: String
+        /// What a lease may have.
+        public var leaseLimits: LeaseLimits
+        /// How long the steps of a session's end may take.
+        public var sessionDeadlines: SessionDeadlines
 
         /// Creates a configuration.
         public init(
@@ -33,7 +39,8 @@ public actor PassthroughHost {
             stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
             readDeadline: Duration = .seconds(1), retryInterval: Duration = .seconds(5),
             selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
-            selfTestLimits: SelfTestLimits = SelfTestLimits()
+            selfTestLimits: SelfTestLimits = SelfTestLimits(), leaseDirectory: String = "/run/vfiod/leases",
+            leaseLimits: LeaseLimits = LeaseLimits(), sessionDeadlines: SessionDeadlines = SessionDeadlines()
         ) {
             self.root = root
             self.stateDirectory = stateDirectory
@@ -43,6 +50,9 @@ public actor PassthroughHost {
             self.retryInterval = retryInterval
             self.selfTestGuest = selfTestGuest
             self.selfTestLimits = selfTestLimits
+            self.leaseDirectory = leaseDirectory
+            self.leaseLimits = leaseLimits
+            self.sessionDeadlines = sessionDeadlines
         }
     }
 
@@ -86,6 +96,14 @@ public actor PassthroughHost {
     var liveReadings: [PCIAddress: LiveReading] = [:]
     /// The devices whose reading did not come in time, and has not come yet.
     var overdue: Set<PCIAddress> = []
+    /// Where sessions begin; nil until somebody serves them.
+    var endpoints: (any LeaseEndpoints)?
+    /// Leases that are being recorded.
+    var attaching: [PCIAddress: LeaseTerms] = [:]
+    /// How it stands with the devices of leases that are not idle.
+    var leaseStates: [PCIAddress: LeaseState] = [:]
+    /// The address spaces of IOMMU groups that are or were leased.
+    var memories: [Int: LeaseMemory] = [:]
 
     /// Opens the intent log, and follows `uevents` from now on. Call ``recover()`` and then ``takeInventory()`` before
     /// anything else. What devices that are open tell of is taken on `loop`. `interfaceAddresses` tells the addresses of
@@ -116,6 +134,7 @@ public actor PassthroughHost {
     }
 
     nonisolated var sysfs: Sysfs { configuration.root.sysfs }
+    nonisolated var holderSearch: HolderSearch { planner.holderSearch }
 
     /// Throws what a device that is worked on is busy with.
     func mustBeIdle(_ address: PCIAddress) throws(PassthroughError) {

@@ -88,12 +88,16 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case foreign
     /// A process holds it open. No consent: ending that process is not ours to do.
     case held
-    /// It cannot be reset, so the next owner finds in it what the last one left.
+    /// It cannot be reset, so another owner would find what the last one left in it.
     case noReset = "no-reset"
     /// A reset of its bus takes along a function that vfiod has not bound. No consent: it would be reset in use.
     case hotResetMember = "hot-reset-member"
     /// It did not come out whole of a reset. No consent: somebody has to look at it and release it.
     case quarantined
+    /// It, or another member of its IOMMU group, is given to an owner. No consent: Detach ends that.
+    case leased
+    /// Another member of its IOMMU group has come to a host driver since it was bound. No consent: the kernel refuses.
+    case drift = "iommu-group-drift"
 
     /// Whether naming the code overrides it.
     public var allowsConsent: Bool {

@@ -42,7 +42,7 @@ extension Planner {
 
     /// Who has any of these open, each process once.
     func holders(of addresses: [PCIAddress]) -> [Blocker] {
-        let search = HolderSearch(root: root)
+        let search = holderSearch
         var found: [Blocker] = []
         for (index, address) in addresses.enumerated() {
             for var blocker in search.holders(of: address).map(\.blocker)

@@ -71,7 +71,7 @@ extension Planner {
                 continue
             }
             let driver = sysfs.driver(of: function)
-            let holders = HolderSearch(root: root).holders(of: function, onlySure: true).map(\.blocker)
+            let holders = holderSearch.holders(of: function, onlySure: true).map(\.blocker)
             found += (deviceBlockers(function, driver: driver) + holders + (try hostUses(function))).map { blocker in
                 var blocker = blocker
                 blocker.member = function

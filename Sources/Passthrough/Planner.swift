@@ -6,9 +6,11 @@ struct Planner: Sendable {
     static let driver = "vfio-pci"
 
     let root: HostRoot
+    var inodes = DeviceInodes()
     let interfaceAddresses: @Sendable () throws(KernelError) -> [InterfaceAddress]
 
     var sysfs: Sysfs { root.sysfs }
+    var holderSearch: HolderSearch { HolderSearch(root: root, inodes: inodes) }
 
     /// `record`: what vfiod has of it.
     func bindPlan(_ address: PCIAddress, _ record: DeviceRecord?) throws(PassthroughError) -> Plan {
@@ -48,7 +50,7 @@ struct Planner: Sendable {
     /// What gives the device back as `record` says. Who holds it does not keep it from beginning, but from ending.
     func restorePlan(_ address: PCIAddress, _ record: DeviceRecord, _ siblings: SiblingRecords? = nil) -> Plan {
         let steps = restoreSteps(address, record) + (siblings?.earlier ?? []).flatMap { restoreSteps($0, $1) }
-        return Plan(steps: steps, blockers: HolderSearch(root: root).holders(of: address).map(\.blocker))
+        return Plan(steps: steps, blockers: holderSearch.holders(of: address).map(\.blocker))
     }
 
     private func restoreSteps(_ address: PCIAddress, _ record: DeviceRecord) -> [Plan.Step] {
@@ -119,7 +121,7 @@ struct Planner: Sendable {
                     remedy: "Switch it on in the firmware (VT-d, AMD-Vi), and in the kernel with intel_iommu=on."))
             return found
         }
-        found += HolderSearch(root: root).holders(of: address, onlySure: true).map(\.blocker)
+        found += holderSearch.holders(of: address, onlySure: true).map(\.blocker)
         return found + iommuBlockers(address, iommuGroup: group)
     }
 }

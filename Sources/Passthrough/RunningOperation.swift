@@ -11,7 +11,7 @@ final class RunningOperation: Sendable {
         var progress: ProgressReport?
     }
 
-    /// bind, restore, virtual-functions, reset, release, selftest or close.
+    /// bind, restore, virtual-functions, reset, release, selftest, attach, detach or close.
     let name: String
     private let stops: @Sendable (StopPoint) -> Void
     private let state: Lock<State>

@@ -16,6 +16,20 @@ public final class FakeVFIO: FakeNode {
     public let hasInterruptRemapping: Bool
     private let groups = Lock<[Int: Group]>([:])
     private let vectorsLeft: Lock<Int>
+    let dma = Lock<[FakeVFIO.Mapping]>([])
+
+    /// Memory that devices can reach.
+    public struct Mapping: Hashable, Sendable {
+        /// The devices' address.
+        public let iova: UInt64
+        /// How many bytes.
+        public let size: UInt64
+        /// Whether they may write it.
+        public let isWritable: Bool
+    }
+
+    /// All that is mapped, in all containers, ascending.
+    public var mappings: [Mapping] { dma.withLock { $0.sorted { $0.iova < $1.iova } } }
 
     struct Group {
         var devices: [FakeVFIODevice] = []
@@ -98,6 +112,7 @@ public final class FakeVFIO: FakeNode {
 final class FakeContainer: FakeFile {
     private let vfio: FakeVFIO
     private let state = Lock((groups: 0, hasIOMMU: false))
+    private let mappings = FakeDMAMappings()
 
     init(_ vfio: FakeVFIO) { self.vfio = vfio }
 
@@ -108,8 +123,16 @@ final class FakeContainer: FakeFile {
     func detachGroup() {
         state.withLock { state in
             state.groups -= 1
-            if state.groups == 0 { state.hasIOMMU = false }
+            if state.groups == 0 {
+                state.hasIOMMU = false
+                mappings.removeAll(vfio)
+            }
         }
+    }
+
+    func ioctl(_ request: UInt, bytes: inout [UInt8], kernel: FakeKernel) throws(KernelError) -> CInt {
+        guard hasIOMMU else { throw KernelError("ioctl", .inappropriateIOCTLForDevice) }
+        return try mappings.ioctl(request, bytes: &bytes, vfio)
     }
 
     func ioctl(_ request: UInt, value: UInt, kernel: FakeKernel) throws(KernelError) -> CInt {

@@ -16,4 +16,15 @@ extension [UInt8] {
         self[offset + 2] = UInt8(truncatingIfNeeded: value >> 16)
         self[offset + 3] = UInt8(truncatingIfNeeded: value >> 24)
     }
+
+    /// The 64-bit word at byte `offset`; 0 beyond the end.
+    func long(at offset: Int) -> UInt64 {
+        UInt64(word(at: offset) ?? 0) | UInt64(word(at: offset + 4) ?? 0) << 32
+    }
+
+    /// Sets the 64-bit word at byte `offset`; beyond the end nothing.
+    mutating func setLong(_ value: UInt64, at offset: Int) {
+        setWord(UInt32(truncatingIfNeeded: value), at: offset)
+        setWord(UInt32(truncatingIfNeeded: value >> 32), at: offset + 4)
+    }
 }

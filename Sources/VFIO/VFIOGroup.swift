@@ -41,6 +41,18 @@ public final class VFIOGroup: Sendable {
         descriptor = opened
     }
 
+    /// Whether somebody has the IOMMU group, or a device of it, open: a device keeps its group open, and a group opens
+    /// once (EBUSY). Throws what else the kernel refuses, such as ENOENT where no member is bound to a VFIO driver.
+    public static func isOpen(_ number: Int, _ kernel: any Kernel) throws(KernelError) -> Bool {
+        do throws(KernelError) {
+            _ = try kernel.open("/dev/vfio/\(number)", .readWrite)
+            return false
+        } catch {
+            if error.errno == .resourceBusy { return true }
+            throw error
+        }
+    }
+
     /// Opens a device of the group (VFIO_GROUP_GET_DEVICE_FD), which resets it where it can be reset: 100 ms and more.
     /// Throws ENODEV for one that is not bound to a VFIO driver, EINVAL before ``VFIOContainer/setIOMMU()``.
     public func device(_ address: PCIAddress) throws(KernelError) -> VFIODevice {

@@ -27,7 +27,8 @@ public struct VFIORegion: Sendable {
     public let isWritable: Bool
     /// Whether the kernel would map it.
     public let isMappable: Bool
-    let offset: UInt64
+    /// Where it begins in the device's file, for whoever has a descriptor of it.
+    public let offset: UInt64
     let device: VFIODevice
 
     /// Reads 1, 2, 4 or 8 bytes in one access.
@@ -110,6 +111,13 @@ extension VFIODevice {
         let command = try configuration.load(UInt16.self, at: UInt64(PCI_COMMAND))
         let wanted = on ? command | UInt16(PCI_COMMAND_MASTER) : command & ~UInt16(PCI_COMMAND_MASTER)
         if wanted != command { try configuration.store(wanted, at: UInt64(PCI_COMMAND)) }
+    }
+
+    /// Keeps the device from asserting its INTx line (PCI 3.0 section 6.2.2, Command bit 10).
+    public func disableINTx() throws(KernelError) {
+        let configuration = try region(.configuration)
+        let command = try configuration.load(UInt16.self, at: UInt64(PCI_COMMAND))
+        try configuration.store(command | UInt16(PCI_COMMAND_INTX_DISABLE), at: UInt64(PCI_COMMAND))
     }
 
     /// Whether the device asserts its INTx line (PCI 3.0 section 6.2.3, Status bit 3: Interrupt Status), which it does

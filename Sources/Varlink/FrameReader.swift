@@ -6,8 +6,8 @@ public enum FrameViolation: Hashable, Sendable, CustomStringConvertible {
     case tooDeep(limit: Int)
     /// The other side stopped sending inside a message.
     case unfinished
-    /// Descriptors came along, which no message may carry.
-    case descriptors
+    /// Descriptors came along, and no more than `limit` may come with a message.
+    case descriptors(limit: Int)
 
     /// One clause for people.
     public var description: String {
@@ -15,7 +15,8 @@ public enum FrameViolation: Hashable, Sendable, CustomStringConvertible {
         case .tooLong(let limit): "the message is longer than \(limit) bytes"
         case .tooDeep(let limit): "the message nests deeper than \(limit) levels"
         case .unfinished: "the connection ended inside a message"
-        case .descriptors: "descriptors came with the message, and no call takes any"
+        case .descriptors(0): "descriptors came with the message, and no call takes any"
+        case .descriptors(let limit): "more than \(limit) descriptors came with a message"
         }
     }
 }

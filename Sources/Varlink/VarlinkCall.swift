@@ -8,13 +8,19 @@ public struct VarlinkCall: Sendable {
     public let method: String
     /// Whether the caller takes more than one reply.
     public let wantsMore: Bool
+    /// What came along with it, as many as the method said it takes.
+    public let descriptors: ReceivedDescriptors?
 
     private let stream: @Sendable ([UInt8]) -> Void
 
-    init(peer: PeerCredentials, method: String, wantsMore: Bool, stream: @escaping @Sendable ([UInt8]) -> Void) {
+    init(
+        peer: PeerCredentials, method: String, wantsMore: Bool, descriptors: ReceivedDescriptors? = nil,
+        stream: @escaping @Sendable ([UInt8]) -> Void
+    ) {
         self.peer = peer
         self.method = method
         self.wantsMore = wantsMore
+        self.descriptors = descriptors
         self.stream = stream
     }
 
@@ -28,20 +34,48 @@ public struct VarlinkCall: Sendable {
 
 /// How one method is answered.
 public struct VarlinkMethod: Sendable {
-    let answer: @Sendable ([UInt8], VarlinkCall) async -> [UInt8]
+    let answer: @Sendable ([UInt8], VarlinkCall) async -> VarlinkReply
 
-    /// Answers with what `body` returns or throws. The parameters are decoded strictly before it is called.
+    /// Answers with what `body` returns or throws. The parameters are decoded strictly before it is called, and no
+    /// descriptors may come along.
     public init<Parameters: VarlinkParameters, Reply: Encodable & Sendable>(
         _ body: @escaping @Sendable (Parameters, VarlinkCall) async throws(VarlinkError) -> Reply
+    ) {
+        self.init(taking: { _ in 0 }) { (parameters: Parameters, call) throws(VarlinkError) in
+            (try await body(parameters, call), [])
+        }
+    }
+
+    /// As above, for a method that takes as many descriptors as `count` says of its parameters, and sends some along
+    /// with its reply, at most ``UnixSocket/maximumDescriptors``. A call with more or fewer is answered
+    /// InvalidParameter, of `descriptors`, before anything is done.
+    public init<Parameters: VarlinkParameters, Reply: Encodable & Sendable>(
+        taking count: @escaping @Sendable (Parameters) -> Int,
+        _ body:
+            @escaping @Sendable (Parameters, VarlinkCall) async throws(VarlinkError) -> (Reply, [SharedDescriptor])
     ) {
         answer = { message, call in
             do throws(VarlinkError) {
                 let parameters = try CallParameters<Parameters>.read(message)
-                return encodeMessage(ReplyEnvelope(parameters: try await body(parameters, call)))
+                guard count(parameters) == call.descriptors?.rawValues.count ?? 0 else {
+                    throw .invalidParameter("descriptors")
+                }
+                let (reply, descriptors) = try await body(parameters, call)
+                return VarlinkReply(encodeMessage(ReplyEnvelope(parameters: reply)), descriptors)
             } catch {
-                return error.reply
+                return VarlinkReply(error.reply)
             }
         }
+    }
+}
+
+/// A reply as it goes out, without its end mark.
+struct VarlinkReply: Sendable {
+    let bytes: [UInt8]
+    let descriptors: [SharedDescriptor]
+
+    init(_ bytes: [UInt8], _ descriptors: [SharedDescriptor] = []) {
+        (self.bytes, self.descriptors) = (bytes, descriptors)
     }
 }
 

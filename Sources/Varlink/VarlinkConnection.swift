@@ -6,7 +6,7 @@ internal import SystemPackage
 final class VarlinkConnection {
     /// What the server is to do about what was received, in order.
     enum Received {
-        case call([UInt8])
+        case call([UInt8], ReceivedDescriptors?)
         case violation(FrameViolation)
     }
 
@@ -31,19 +31,26 @@ final class VarlinkConnection {
     private let socket: UnixSocket
     private let limits: VarlinkServer.Limits
     private var reader: FrameReader
-    private var outgoing: [UInt8] = []
-    private var sent = 0
+    private let closer: DescriptorCloser
+    /// What came with the message that is not whole yet.
+    private var descriptors: ReceivedDescriptors?
+    private var outgoing = OutgoingReplies()
     private var drained = 0
+    /// Whether the gate was told that it is over.
+    var isOver = false
 
-    init(_ socket: consuming UnixSocket, peer: PeerCredentials, limits: VarlinkServer.Limits) {
+    init(
+        _ socket: consuming UnixSocket, peer: PeerCredentials, limits: VarlinkServer.Limits, closer: DescriptorCloser
+    ) {
         self.peer = peer
         self.limits = limits
+        self.closer = closer
         self.socket = socket
         reader = FrameReader(limit: limits.messageBytes)
     }
 
     var descriptor: CInt { socket.descriptor.rawValue }
-    var unsent: Int { outgoing.count - sent }
+    var unsent: Int { outgoing.count }
 
     /// What to wait for: nothing is read while enough calls wait or the client does not read its replies.
     var wanted: Readiness {
@@ -86,9 +93,10 @@ final class VarlinkConnection {
     /// Reads once.
     func receive() -> Reading {
         let bytes: [UInt8]
-        let hadDescriptors: Bool
+        let came: ReceivedDescriptors?
+        let isTruncated: Bool
         do throws(KernelError) {
-            (bytes, hadDescriptors) = try socket.receiveRefusingDescriptors(limit: limits.bytesPerRead)
+            (bytes, came, isTruncated) = try socket.receive(limit: limits.bytesPerRead, closer: closer)
         } catch {
             // Nothing waits: after a bad message this is the moment to close, unless its rest is still on its way.
             if error.errno == .resourceTemporarilyUnavailable {
@@ -99,43 +107,52 @@ final class VarlinkConnection {
         if phase == .draining {
             drained += bytes.count
             _ = reader.feed(bytes)
-            return bytes.isEmpty || drained >= limits.drainedBytes ? .ended : .bytes
+            let isEnough = drained >= limits.drainedBytes || closer.unclosedCount > limits.unclosedDescriptors
+            return bytes.isEmpty || isEnough ? .ended : .bytes
         }
         if bytes.isEmpty {
             if let last = reader.finish() { add(last) }
             phase = .halfClosed
         } else {
-            let frames = reader.feed(bytes)
-            if hadDescriptors {
-                // No call takes any.
-                add(.violation(.descriptors))
-            } else {
-                for frame in frames { add(frame) }
-            }
+            take(reader.feed(bytes), came, isTruncated: isTruncated)
         }
         return .bytes
     }
 
-    /// Puts a reply, without its end mark, behind those that wait. Returns false if the client has let too many wait.
-    func add(_ reply: [UInt8]) -> Bool {
+    /// A read ends behind the bytes that descriptors came with (unix_stream_read_generic, net/unix/af_unix.c), so they
+    /// belong to the message that it ends in, or ends with.
+    private func take(_ frames: [FrameReader.Frame], _ came: ReceivedDescriptors?, isTruncated: Bool) {
+        let endsWithMessage = reader.isBetweenMessages
+        let whole = endsWithMessage ? frames.dropLast() : frames[...]
+        for frame in whole { add(frame) }
+        if let came { descriptors = descriptors.map { ReceivedDescriptors($0, then: came) } ?? came }
+        let isTooMany = descriptors?.rawValues.count ?? 0 > limits.descriptors
+        if isTruncated || isTooMany || closer.unclosedCount > limits.unclosedDescriptors {
+            descriptors = nil
+            return add(.violation(.descriptors(limit: limits.descriptors)))
+        }
+        if endsWithMessage, let last = frames.last { add(last) }
+    }
+
+    /// Puts a reply behind those that wait. Returns false if the client has let too many wait.
+    func add(_ reply: VarlinkReply) -> Bool {
         guard phase != .abandoned else { return true }
         guard unsent < limits.unsentBytes else { return false }
-        outgoing += reply
-        outgoing.append(reader.endMark)
+        outgoing.add(reply.bytes + [reader.endMark], reply.descriptors)
         return true
     }
 
     /// Sends what the socket takes now. Returns false when the connection is broken.
     func flush() -> Bool {
         while unsent > 0 {
+            let (bytes, descriptors) = outgoing.next(limits.bytesPerWrite)
             do throws(KernelError) {
-                sent += try socket.send(Array(outgoing[sent..<min(outgoing.count, sent + limits.bytesPerWrite)]))
+                defer { withExtendedLifetime(descriptors) {} }
+                outgoing.sent(try socket.send(bytes, descriptors: descriptors.map(\.rawValue)))
             } catch {
                 return error.errno == .resourceTemporarilyUnavailable
             }
         }
-        outgoing = []
-        sent = 0
         return true
     }
 
@@ -148,13 +165,14 @@ final class VarlinkConnection {
     /// The client is gone: nothing can be sent any more.
     func abandon() {
         phase = .abandoned
-        outgoing = []
-        sent = 0
+        outgoing = OutgoingReplies()
     }
 
     private func add(_ frame: FrameReader.Frame) {
         switch frame {
-        case .message(let message): received.append(.call(message))
+        case .message(let message):
+            received.append(.call(message, descriptors))
+            descriptors = nil
         case .violation(let violation): received.append(.violation(violation))
         }
     }

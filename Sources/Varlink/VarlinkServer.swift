@@ -26,6 +26,10 @@ public actor VarlinkServer {
         public var bytesPerRead = 1 << 16
         /// Bytes per write.
         public var bytesPerWrite = 1 << 17
+        /// Descriptors that may come with one message; 0 where no call takes any.
+        public var descriptors = 0
+        /// Descriptors that came and are still being closed, over all connections, from which on no more are taken.
+        public var unclosedDescriptors = 1024
 
         /// The defaults.
         public init() {}
@@ -50,7 +54,9 @@ public actor VarlinkServer {
     private let service: VarlinkService
     private let loop: EventLoop
     private let limits: Limits
+    private let gate: (any ConnectionGate)?
     private let report: @Sendable (Event) -> Void
+    private let closer = DescriptorCloser()
     private var listeners: [Listener] = []
     private var connections: [ConnectionID: VarlinkConnection] = [:]
     private var lastID: ConnectionID = 0
@@ -70,14 +76,16 @@ public actor VarlinkServer {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    /// Creates a server without a listening socket. `report` is called on the loop.
+    /// Creates a server without a listening socket. With a `gate`, that decides about each connection; `report` is called
+    /// on the loop.
     public init(
-        _ service: VarlinkService, on loop: EventLoop, limits: Limits = Limits(),
+        _ service: VarlinkService, on loop: EventLoop, limits: Limits = Limits(), gate: (any ConnectionGate)? = nil,
         report: @escaping @Sendable (Event) -> Void = { _ in }
     ) {
         self.service = service
         self.loop = loop
         self.limits = limits
+        self.gate = gate
         self.report = report
     }
 
@@ -110,6 +118,11 @@ public actor VarlinkServer {
         let wasQuiet = connections.values.allSatisfy { !$0.isRunning }
         for id in connections.keys { close(id) }
         return wasQuiet
+    }
+
+    /// Ends all connections now. What runs goes on, and is not answered.
+    public func disconnectAll() {
+        for id in connections.keys { close(id) }
     }
 
     private func giveUpWaiting() {
@@ -162,14 +175,27 @@ public actor VarlinkServer {
             let reason = "too many connections\(whose)"
             report(.turnedAway(peer, reason: reason))
             // A new socket has room for this; where it has not, the client sees the end of the connection.
-            _ = try? socket.send(service.violation(reason) + [0])
+            _ = try? socket.send(service.violation(reason).bytes + [0])
+            return
+        }
+        do throws(VarlinkError) {
+            try gate?.admit(socket, from: peer)
+        } catch {
+            report(.turnedAway(peer, reason: error.name))
+            _ = try? socket.send(error.reply + [0])
             return
         }
         lastID += 1
         let id = lastID
-        let connection = VarlinkConnection(socket, peer: peer, limits: limits)
-        connection.registration = try loop.watch(connection.descriptor, for: connection.interest) { [weak self] ready in
-            self?.assumeIsolated { $0.advance(id, ready) }
+        let connection = VarlinkConnection(socket, peer: peer, limits: limits, closer: closer)
+        do throws(KernelError) {
+            connection.registration = try loop.watch(connection.descriptor, for: connection.interest) {
+                [weak self] ready in
+                self?.assumeIsolated { $0.advance(id, ready) }
+            }
+        } catch {
+            end(connection)
+            throw error
         }
         connections[id] = connection
         report(.connected(peer))
@@ -180,9 +206,7 @@ public actor VarlinkServer {
         if ready.contains(.hangUp) || ready.contains(.error) {
             // Both ways are closed. What was sent before that is still in the socket, and is taken once.
             if connection.phase == .open { _ = connection.receive() }
-            connection.abandon()
-            if let registration = connection.registration { loop.unwatch(registration) }
-            connection.registration = nil
+            abandon(connection)
         } else if ready.contains(.readable), connection.receive() == .ended {
             return close(id)
         }
@@ -227,19 +251,19 @@ public actor VarlinkServer {
             report(.badMessage(connection.peer, reason: "\(violation)"))
             _ = connection.add(service.violation("\(violation)"))
             connection.endAfterBadMessage()
-        case .call(let message):
+        case .call(let message, let descriptors):
             connection.isRunning = true
             let peer = connection.peer
             Task.detached { [service, loop] in
-                let answer = await service.answer(message, from: peer) { reply in
-                    loop.submit { self.assumeIsolated { $0.send(reply, to: id) } }
+                let answer = await service.answer(message, from: peer, descriptors: descriptors) { reply in
+                    loop.submit { self.assumeIsolated { $0.send(VarlinkReply(reply), to: id) } }
                 }
                 loop.submit { self.assumeIsolated { $0.finish(id, with: answer) } }
             }
         }
     }
 
-    private func send(_ reply: [UInt8], to id: ConnectionID) {
+    private func send(_ reply: VarlinkReply, to id: ConnectionID) {
         guard let connection = connections[id] else { return }
         if !connection.add(reply) {
             report(.dropped(connection.peer, reason: "it does not read its replies"))
@@ -253,6 +277,13 @@ public actor VarlinkServer {
         connection.abandon()
         if let registration = connection.registration { loop.unwatch(registration) }
         connection.registration = nil
+        end(connection)
+    }
+
+    private func end(_ connection: VarlinkConnection) {
+        if connection.isOver { return }
+        connection.isOver = true
+        gate?.ended()
     }
 
     private func finish(_ id: ConnectionID, with answer: VarlinkService.Answer) {
@@ -272,6 +303,7 @@ public actor VarlinkServer {
     private func close(_ id: ConnectionID) {
         guard let connection = connections.removeValue(forKey: id) else { return }
         if let registration = connection.registration { loop.unwatch(registration) }
+        end(connection)
         if isStopping && connections.isEmpty { giveUpWaiting() }
     }
 }

@@ -27,12 +27,12 @@ public struct VarlinkService: Sendable {
 
     /// What becomes of one message.
     enum Answer: Sendable {
-        /// A reply, without its end mark.
-        case reply([UInt8])
+        /// A reply.
+        case reply(VarlinkReply)
         /// A oneway call was carried out.
         case nothing
         /// The message was no call: an error reply, after which the connection has no future.
-        case malformed(reason: String, reply: [UInt8])
+        case malformed(reason: String, reply: VarlinkReply)
     }
 
     private struct Description: Codable { let description: String }
@@ -68,13 +68,14 @@ public struct VarlinkService: Sendable {
     }
 
     /// The error reply to bytes that are no message.
-    func violation(_ reason: String) -> [UInt8] {
-        VarlinkError(protocolError, Reason(reason: reason)).reply
+    func violation(_ reason: String) -> VarlinkReply {
+        VarlinkReply(VarlinkError(protocolError, Reason(reason: reason)).reply)
     }
 
     /// Carries out one message. `stream` takes replies before the last, in order.
     func answer(
-        _ message: [UInt8], from peer: PeerCredentials, stream: @escaping @Sendable ([UInt8]) -> Void
+        _ message: [UInt8], from peer: PeerCredentials, descriptors: ReceivedDescriptors? = nil,
+        stream: @escaping @Sendable ([UInt8]) -> Void
     ) async -> Answer {
         let envelope: CallEnvelope
         do throws(CallEnvelope.Malformed) {
@@ -83,12 +84,13 @@ public struct VarlinkService: Sendable {
             return .malformed(reason: error.reason, reply: violation(error.reason))
         }
         let call = VarlinkCall(
-            peer: peer, method: envelope.method, wantsMore: envelope.more == true, stream: stream)
-        let reply: [UInt8]
+            peer: peer, method: envelope.method, wantsMore: envelope.more == true, descriptors: descriptors,
+            stream: stream)
+        let reply: VarlinkReply
         do throws(VarlinkError) {
             reply = try await method(envelope.method).answer(message, call)
         } catch {
-            reply = error.reply
+            reply = VarlinkReply(error.reply)
         }
         return envelope.oneway == true ? .nothing : .reply(reply)
     }

@@ -20,7 +20,8 @@ public struct Vfioctl: ParsableCommand {
         version: VfiodInterface.packageVersion,
         subcommands: [
             ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, VirtualFunctionsVerb.self,
-            ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, VersionVerb.self,
+            ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, AttachVerb.self,
+            DetachVerb.self, LeasesVerb.self, VersionVerb.self,
         ])
 
     /// Creates the command.

@@ -9,7 +9,7 @@ public enum PlanOperation: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["operation", "device", "consent"]
-        /// bind, restore or reset.
+        /// bind, restore, reset or attach.
         public var operation: String
         /// Such as `0000:00:10.0`.
         public var device: String

@@ -25,22 +25,30 @@ public protocol VfiodMethod: SendableMetatype {
     associatedtype Reply: Codable & Sendable
     /// The name without the interface.
     static var name: String { get }
+    /// The interface.
+    static var interface: String { get }
 }
 
 extension VfiodMethod {
+    /// io.vfiod.
+    public static var interface: String { VfiodInterface.name }
     /// The name with the interface.
-    public static var fullName: String { "\(VfiodInterface.name).\(name)" }
+    public static var fullName: String { "\(interface).\(name)" }
 }
 
 /// An error of io.vfiod: its parameters.
 public protocol VfiodError: Codable, Sendable {
     /// The name without the interface.
     static var name: String { get }
+    /// The interface.
+    static var interface: String { get }
 }
 
 extension VfiodError {
+    /// io.vfiod.
+    public static var interface: String { VfiodInterface.name }
     /// The name with the interface.
-    public static var fullName: String { "\(VfiodInterface.name).\(name)" }
+    public static var fullName: String { "\(interface).\(name)" }
 
     /// The error as it goes over the wire.
     public var varlinkError: VarlinkError { VarlinkError(Self.fullName, self) }

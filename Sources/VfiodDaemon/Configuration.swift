@@ -22,6 +22,12 @@ public struct Configuration: Hashable, Sendable {
     public var selfTestGuest = "/usr/libexec/vfiod/vfiod-selftest-guest"
     /// The bounds of a self-test.
     public var selfTestLimits = SelfTestLimits()
+    /// The directory of the leases' sockets.
+    public var leaseDirectory = "/run/vfiod/leases"
+    /// What a lease may have.
+    public var leaseLimits = LeaseLimits()
+    /// How long the steps of a session's end may take.
+    public var sessionDeadlines = SessionDeadlines()
 
     /// The defaults.
     public init() {}

@@ -23,14 +23,23 @@ struct ConfigurationKey: Sendable {
         path("self-test", "guest", \.selfTestGuest),
         number("self-test", "window", 1...SelfTestLimits.maximumWindow, \.selfTestLimits.window),
         number("self-test", "delivery", 1...60_000, \.selfTestLimits.deliveryMilliseconds),
+        path("leases", "directory", limit: leaseDirectoryLimit, \.leaseDirectory),
+        number("leases", "mappings", 1...65_535, \.leaseLimits.mappings),
+        number("leases", "memory", 1...(1 << 30), \.leaseLimits.mebibytes),
+        seconds("leases", "step", 1...600, \.sessionDeadlines.step),
+        seconds("leases", "reset", 1...600, \.sessionDeadlines.reset),
     ]
 
+    /// A socket's path has at most 107 bytes (unix(7)), and an address with its slash up to 17.
+    private static let leaseDirectoryLimit = 90
+
     private static func path(
-        _ table: String, _ name: String, _ target: any WritableKeyPath<Configuration, String> & Sendable
+        _ table: String, _ name: String, limit: Int = 4095,
+        _ target: any WritableKeyPath<Configuration, String> & Sendable
     ) -> ConfigurationKey {
         ConfigurationKey(table: table, name: name) { value, configuration throws(Unfit) in
-            guard let path = value.string, path.hasPrefix("/"), !path.utf8.contains(0) else {
-                throw Unfit(reason: "must be an absolute path in quotes")
+            guard let path = value.string, path.hasPrefix("/"), !path.utf8.contains(0), path.utf8.count <= limit else {
+                throw Unfit(reason: "must be an absolute path in quotes, of at most \(limit) bytes")
             }
             configuration[keyPath: target] = path
         }

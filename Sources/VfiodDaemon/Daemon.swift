@@ -36,9 +36,12 @@ public struct Daemon: Service {
         limits.connections = configuration.connections
         limits.connectionsPerUser = configuration.connectionsPerUser
         let server = VarlinkServer(try service(), on: loop, limits: limits) { [logger] event in
-            Daemon.log(event, logger)
+            log(event, logger)
         }
         try await server.listen(UnixListener(adopting: try listener.duplicate()))
+        let sockets = try LeaseSockets(
+            directory: configuration.leaseDirectory, devices: devices, on: loop, logger: logger)
+        await devices.serveLeases(through: sockets)
         try notifier.notify(.ready, .status("Serving"))
         logger.info("vfiod \(vfiodVersion) is ready")
         await withTaskGroup(of: Void.self) { group in
@@ -48,9 +51,18 @@ public struct Daemon: Service {
             group.cancelAll()
         }
         tell(.stopping, .status("Waiting for operations to end"))
+        async let sessionsEnded: Void = endSessions(sockets)
         if await !server.stop(within: configuration.stopDeadline) {
             logger.warning("stopping although an operation still runs; the next start takes it up")
         }
+        await sessionsEnded
+    }
+
+    /// Those that begin meanwhile too: they are told why, before their sockets close.
+    private func endSessions(_ sockets: LeaseSockets) async {
+        await devices.endSessions()
+        await sockets.closeAll()
+        await devices.endSessions()
     }
 
     private func service() throws(Varlink.InterfaceDescription.ParseError) -> VarlinkService {
@@ -65,6 +77,9 @@ public struct Daemon: Service {
             Reset.name: .reset(devices, audit),
             Release.name: .release(devices, audit),
             SelfTest.name: .selfTest(devices, audit),
+            Attach.name: .attach(devices, audit),
+            Detach.name: .detach(devices, audit),
+            Leases.name: .leases(devices),
             Interrupts.name: .interrupts(devices),
         ]
         return try VarlinkService(
@@ -91,25 +106,6 @@ public struct Daemon: Service {
             } catch {
                 logger.warning("the service manager cannot be told: \(error)")
             }
-        }
-    }
-
-    private static func log(_ event: VarlinkServer.Event, _ logger: Logger) {
-        func metadata(_ peer: PeerCredentials) -> Logger.Metadata {
-            ["peer_uid": "\(peer.uid)", "peer_gid": "\(peer.gid)", "peer_pid": "\(peer.pid)"]
-        }
-        func who(_ peer: PeerCredentials) -> String { "user \(peer.uid) (group \(peer.gid), process \(peer.pid))" }
-        switch event {
-        case .connected(let peer):
-            logger.info("\(who(peer)) connected", metadata: metadata(peer))
-        case .turnedAway(let peer, let reason):
-            logger.warning("\(who(peer)) was turned away: \(reason)", metadata: metadata(peer))
-        case .badMessage(let peer, let reason):
-            logger.warning("\(who(peer)) sent a bad message: \(reason)", metadata: metadata(peer))
-        case .dropped(let peer, let reason):
-            logger.warning("the connection of \(who(peer)) was dropped: \(reason)", metadata: metadata(peer))
-        case .notAccepting(let error):
-            logger.error("no connection can be accepted for now: \(error)")
         }
     }
 }

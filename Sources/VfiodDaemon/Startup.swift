@@ -29,7 +29,9 @@ public func runVfiod(_ configuration: Configuration) async throws {
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
             stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
-            selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
+            selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits,
+            leaseDirectory: configuration.leaseDirectory, leaseLimits: configuration.leaseLimits,
+            sessionDeadlines: configuration.sessionDeadlines),
         on: loop, uevents: try UeventSocket(), stops: { stop?.reach($0, logger) }, logger: logger)
     _ = try await host.recover()
     await host.takeInventory()
@@ -41,7 +43,8 @@ public func runVfiod(_ configuration: Configuration) async throws {
         logger: logger)
     var group = ServiceGroupConfiguration(
         services: [.init(service: daemon)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-    group.maximumGracefulShutdownDuration = configuration.stopDeadline + .seconds(5)
+    group.maximumGracefulShutdownDuration =
+        max(configuration.stopDeadline, configuration.sessionDeadlines.total) + .seconds(5)
     try await ServiceGroup(configuration: group).run()
 }
 

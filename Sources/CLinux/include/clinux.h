@@ -48,6 +48,8 @@ static const unsigned long CLINUX_VFIO_DEVICE_SET_IRQS = VFIO_DEVICE_SET_IRQS;
 static const unsigned long CLINUX_VFIO_DEVICE_RESET = VFIO_DEVICE_RESET;
 static const unsigned long CLINUX_VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
 static const unsigned long CLINUX_VFIO_DEVICE_PCI_HOT_RESET = VFIO_DEVICE_PCI_HOT_RESET;
+static const unsigned long CLINUX_VFIO_IOMMU_MAP_DMA = VFIO_IOMMU_MAP_DMA;
+static const unsigned long CLINUX_VFIO_IOMMU_UNMAP_DMA = VFIO_IOMMU_UNMAP_DMA;
 
 // KVM requests (linux/kvm.h).
 static const unsigned long CLINUX_KVM_GET_API_VERSION = KVM_GET_API_VERSION;
@@ -97,6 +99,12 @@ _Static_assert(offsetof(struct vfio_pci_dependent_device, segment) == 4, "vfio_p
 _Static_assert(offsetof(struct vfio_pci_dependent_device, devfn) == 7, "vfio_pci_dependent_device.devfn");
 _Static_assert(offsetof(struct vfio_pci_hot_reset_info, devices) == 12, "vfio_pci_hot_reset_info.devices");
 _Static_assert(offsetof(struct vfio_pci_hot_reset, group_fds) == 12, "vfio_pci_hot_reset.group_fds");
+_Static_assert(sizeof(struct vfio_iommu_type1_dma_map) == 32, "vfio_iommu_type1_dma_map");
+_Static_assert(offsetof(struct vfio_iommu_type1_dma_map, vaddr) == 8, "vfio_iommu_type1_dma_map.vaddr");
+_Static_assert(offsetof(struct vfio_iommu_type1_dma_map, iova) == 16, "vfio_iommu_type1_dma_map.iova");
+_Static_assert(sizeof(struct vfio_iommu_type1_dma_unmap) == 24, "vfio_iommu_type1_dma_unmap");
+_Static_assert(offsetof(struct vfio_iommu_type1_dma_unmap, iova) == 8, "vfio_iommu_type1_dma_unmap.iova");
+_Static_assert(VFIO_DMA_MAP_FLAG_READ == 1 && VFIO_DMA_MAP_FLAG_WRITE == 2, "map flags");
 _Static_assert(KVM_SET_GSI_ROUTING == 0x4008ae6a, "KVM_SET_GSI_ROUTING");
 _Static_assert(KVM_IRQFD == 0x4020ae76, "KVM_IRQFD");
 _Static_assert(KVM_SIGNAL_MSI == 0x4020aea5, "KVM_SIGNAL_MSI");
@@ -135,6 +143,14 @@ int clinux_pidfd_open(pid_t pid);
 
 // A memfd that can be sealed, close-on-exec, of `length` zero bytes and sealed against resizing.
 int clinux_sealed_memfd(const char *_Nonnull name, off_t length);
+
+// A descriptor of the process that connected to the Unix socket, readable once it has ended (SO_PEERPIDFD, Linux 6.5);
+// ENOPROTOOPT on older kernels.
+int clinux_peer_pidfd(int socket);
+
+// Whether the file is memory: of tmpfs (memfds among them) or hugetlbfs, for which alone the kernel keeps seals. Asks
+// nobody outside of the kernel, as fstatfs(2) does of a file of FUSE. 0, or -1 with errno (EINVAL: it is none).
+int clinux_is_memory(int fd);
 
 // 1 if the memfd is sealed against shrinking, 0 if not, -1 with errno if it is no memfd.
 int clinux_is_sealed(int fd);

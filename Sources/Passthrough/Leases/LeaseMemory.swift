@@ -1,0 +1,163 @@
+internal import LinuxSystem
+internal import PCI
+internal import SystemPackage
+internal import VFIO
+
+/// What a lease may have.
+public struct LeaseLimits: Hashable, Sendable {
+    /// Ranges of addresses. The kernel's own limit is 65,535.
+    public var mappings = 4096
+    /// Mebibytes of memory, which is pinned.
+    public var mebibytes = 64 << 10
+
+    /// The defaults.
+    public init() {}
+}
+
+/// The address space that the devices of a lease share: its VFIO container, open as long as any session is in it, and
+/// what is mapped there.
+///
+/// Two devices of one IOMMU group see the same memory. What two sessions map alike is mapped once, and unmapped when the
+/// last of them unmaps it or ends.
+final class LeaseMemory: Sendable {
+    private struct Mapping: Hashable {
+        let range: DMARange
+        let file: FileIdentity
+        let offset: UInt64
+        let isWritable: Bool
+    }
+
+    private struct Open {
+        let container: VFIOContainer
+        let group: VFIOGroup
+        let lane: BlockingLane
+        let reserved: [IOMMUReservedRegion]
+        var users: Set<PCIAddress> = []
+        var mappings: [Mapping: Set<PCIAddress>] = [:]
+    }
+
+    let iommuGroup: Int
+    private let limits: LeaseLimits
+    private let kernel: any Kernel
+    private let sysfs: Sysfs
+    private let open = Lock<Open?>(nil)
+
+    init(iommuGroup: Int, limits: LeaseLimits, kernel: any Kernel, sysfs: Sysfs) {
+        (self.iommuGroup, self.limits, self.kernel, self.sysfs) = (iommuGroup, limits, kernel, sysfs)
+    }
+
+    var users: Set<PCIAddress> { open.withLock { $0?.users ?? [] } }
+
+    var mapped: (count: Int, bytes: UInt64) {
+        open.withLock { open in
+            let ranges = (open?.mappings.keys).map { $0.map(\.range) } ?? []
+            return (ranges.count, ranges.reduce(0) { $0 + $1.size })
+        }
+    }
+
+    /// A session of a device comes, which then opens the device. Blocks.
+    func join(_ user: PCIAddress) throws(KernelError) -> VFIOGroup {
+        try open.withLock { (open) throws(KernelError) in
+            if open == nil {
+                let container = try VFIOContainer(kernel)
+                let group = try VFIOGroup(iommuGroup, in: container)
+                try container.setIOMMU()
+                open = Open(
+                    container: container, group: group, lane: try BlockingLane(name: "dma-\(iommuGroup)"),
+                    reserved: sysfs.reservedRegions(ofIOMMUGroup: iommuGroup))
+            }
+            open?.users.insert(user)
+            guard let group = open?.group else { throw KernelError("open", on: "IOMMU group", .badFileDescriptor) }
+            return group
+        }
+    }
+
+    /// A session is over. The last one closes the container, with all that is still mapped. Blocks.
+    func leave(_ user: PCIAddress) {
+        open.withLock { open in
+            open?.users.remove(user)
+            if open?.users.isEmpty ?? true { open = nil }
+        }
+    }
+
+    /// The lane of calls for the address space; nil while no session is in it.
+    var lane: BlockingLane? { open.withLock { $0?.lane } }
+
+    /// Maps memory for a session. To be called on ``lane``.
+    func map(
+        _ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool, for user: PCIAddress
+    ) throws(LeaseError) {
+        guard offset % DMARange.pageSize == 0 else { throw .badRange(.unaligned) }
+        let mapping = Mapping(range: range, file: memory.identity, offset: offset, isWritable: writable)
+        let container = try open.withLock { (open) throws(LeaseError) -> VFIOContainer? in
+            guard var space = open, space.users.contains(user) else { throw .badRange(.notMapped) }
+            if let users = space.mappings[mapping], !users.contains(user) {
+                space.mappings[mapping] = users.union([user])
+                open = space
+                return nil
+            }
+            if space.mappings.keys.contains(where: { $0.range.overlaps(range) }) { throw .badRange(.overlaps) }
+            if let fault = range.conflict(in: space.reserved) { throw .badRange(fault) }
+            try check(range, beside: space.mappings.keys.map(\.range))
+            return space.container
+        }
+        guard let container else { return }
+        do throws(KernelError) {
+            let size = try memory.size()
+            let (end, overflows) = offset.addingReportingOverflow(range.size)
+            guard !overflows, end <= size, let length = Int(exactly: range.size) else {
+                throw KernelError("mmap", on: "the memory has \(size) bytes", .invalidArgument)
+            }
+            // The kernel pins the pages themselves; our mapping only names them and goes at once.
+            let view = try memory.map(at: offset, length: length, writable: writable)
+            try container.mapDMA(iova: range.first, memory: view.address, size: range.size, writable: writable)
+        } catch {
+            throw error.call == "mmap" ? .badMemory("\(error)") : .kernel(step: "map memory", error)
+        }
+        open.withLock { $0?.mappings[mapping] = [user] }
+    }
+
+    /// Unmaps one mapping of a session, whole. To be called on ``lane``.
+    func unmap(_ range: DMARange, of user: PCIAddress) throws(LeaseError) {
+        let found = open.withLock { open in
+            open?.mappings.first { $0.key.range == range && $0.value.contains(user) }?.key
+        }
+        guard let found else { throw .badRange(.notMapped) }
+        do throws(KernelError) {
+            try unmap(found, of: user)
+        } catch {
+            throw .kernel(step: "unmap memory", error)
+        }
+    }
+
+    /// Unmaps all that a session has mapped, and goes on after a failure. Returns how many ranges that were; throws the
+    /// first failure. To be called on ``lane``.
+    func unmapAll(of user: PCIAddress) throws(KernelError) -> Int {
+        let all = open.withLock { ($0?.mappings ?? [:]).filter { $0.value.contains(user) }.map(\.key) }
+        var failure: KernelError?
+        for mapping in all {
+            do throws(KernelError) { try unmap(mapping, of: user) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
+        return all.count
+    }
+
+    private func unmap(_ mapping: Mapping, of user: PCIAddress) throws(KernelError) {
+        let container = open.withLock { open -> VFIOContainer? in
+            guard let others = open?.mappings[mapping]?.subtracting([user]) else { return nil }
+            if others.isEmpty { return open?.container }
+            open?.mappings[mapping] = others
+            return nil
+        }
+        guard let container else { return }
+        try container.unmapDMA(iova: mapping.range.first, size: mapping.range.size)
+        open.withLock { _ = $0?.mappings.removeValue(forKey: mapping) }
+    }
+
+    private func check(_ range: DMARange, beside ranges: [DMARange]) throws(LeaseError) {
+        guard ranges.count < limits.mappings else { throw .limitReached(.mappings(limits.mappings)) }
+        let bytes = UInt64(clamping: limits.mebibytes) << 20
+        let used = ranges.reduce(UInt64(0)) { $0 + $1.size }
+        guard used <= bytes, range.size <= bytes - used else { throw .limitReached(.bytes(bytes)) }
+    }
+}

@@ -1,0 +1,155 @@
+internal import InterruptSources
+internal import LinuxSystem
+internal import PCI
+internal import SystemPackage
+internal import VFIO
+internal import VFIOInterrupts
+
+/// A device that is open for its lease's owner.
+final class LeaseSession: DeviceSession {
+    /// What is open.
+    struct Core: Sendable {
+        let device: VFIODevice
+        let groups: DeviceInterrupts
+        let watch: DeviceWatch
+    }
+
+    static let openingStep = "open the device"
+
+    let address: PCIAddress
+    let memory: LeaseMemory
+    /// For the device's requests, one at a time.
+    let lane: BlockingLane
+    /// What the configuration space said of the device before the session: it says so again after it.
+    let signature: DeviceSignature
+    /// Which file the open device is.
+    let identity: FileIdentity?
+    private let core: Lock<Core?>
+    private let ending = Lock<SessionEndReason?>(nil)
+
+    private init(
+        _ address: PCIAddress, _ core: Core, _ memory: LeaseMemory, _ lane: BlockingLane, _ signature: DeviceSignature
+    ) {
+        (self.address, self.memory, self.lane, self.signature) = (address, memory, lane, signature)
+        self.core = Lock(core)
+        identity = try? core.device.fileIdentity()
+    }
+
+    /// Opens the device, on `lane`, whose thread calls this. What the device tells of is given to `told` on `loop`.
+    static func open(
+        _ address: PCIAddress, in memory: LeaseMemory, on lane: BlockingLane, sysfs: Sysfs, loop: EventLoop,
+        told: @escaping @Sendable (VFIODeviceEvent) -> Void
+    ) throws(LeaseError) -> LeaseSession {
+        let signature = DeviceSignature(sysfs.configSpace(of: address))
+        let device: VFIODevice
+        do throws(KernelError) {
+            device = try memory.join(address).device(address)
+        } catch {
+            memory.leave(address)
+            throw .kernel(step: openingStep, error)
+        }
+        do throws(InterruptError) {
+            let interrupts = VFIOInterrupts(device)
+            let core = Core(
+                device: device, groups: try DeviceInterrupts(interrupts.sources(), sink: nil),
+                watch: try DeviceWatch(interrupts, on: loop, handler: told))
+            return LeaseSession(address, core, memory, lane, signature)
+        } catch {
+            memory.leave(address)
+            throw .interrupts(error)
+        }
+    }
+
+    /// From now on every call is refused.
+    func close(_ reason: SessionEndReason) {
+        ending.withLock { $0 = reason }
+    }
+
+    /// What is open, for the steps of its end.
+    var opened: Core? { core.withLock { $0 } }
+
+    /// Takes what is open away; it closes when the caller lets it go.
+    func takeOpened() -> Core? {
+        core.withLock { core in
+            defer { core = nil }
+            return core
+        }
+    }
+
+    func describe() async throws(LeaseError) -> SessionDevice {
+        let address = address
+        return try await onLane("describe") { (core) throws(KernelError) in
+            var regions: [SessionDevice.Region] = []
+            for index in VFIORegionIndex.allCases {
+                let region = try core.device.region(index)
+                if region.size == 0 { continue }
+                regions.append(
+                    SessionDevice.Region(
+                        index: Int(index.rawValue), offset: region.offset, size: region.size,
+                        isReadable: region.isReadable, isWritable: region.isWritable, isMappable: region.isMappable))
+            }
+            let counts = try [VFIOIRQIndex.intx, .msi, .msix].map { (index) throws(KernelError) in
+                Int(clamping: try core.device.irqInfo(index).count)
+            }
+            return SessionDevice(
+                address: address, canReset: try core.device.info().canReset, regions: regions,
+                interrupts: InterruptCounts(legacy: counts[0], msi: counts[1], msix: counts[2]))
+        }
+    }
+
+    func openDevice() async throws(LeaseError) -> SharedDescriptor {
+        try await onLane("hand out the device") { (core) throws(KernelError) in
+            SharedDescriptor(try core.device.duplicateDescriptor())
+        }
+    }
+
+    func map(_ range: DMARange, _ file: MemoryFile, at offset: UInt64, writable: Bool) async throws(LeaseError) {
+        let (memory, address) = (memory, address)
+        try await onMemoryLane { () throws(LeaseError) in
+            try memory.map(range, file, at: offset, writable: writable, for: address)
+        }
+    }
+
+    func unmap(_ range: DMARange) async throws(LeaseError) {
+        let (memory, address) = (memory, address)
+        try await onMemoryLane { () throws(LeaseError) in try memory.unmap(range, of: address) }
+    }
+
+    func interrupts<Value: Sendable>(
+        _ body: @escaping @Sendable (DeviceInterrupts) throws(InterruptError) -> Value
+    ) async throws(LeaseError) -> Value {
+        try await lane.run { [self] () throws(LeaseError) in
+            let groups = try whileOpen().groups
+            do throws(InterruptError) { return try body(groups) } catch { throw .interrupts(error) }
+        }
+    }
+
+    func reset() async throws(LeaseError) {
+        try await onLane("reset") { (core) throws(KernelError) in try core.device.reset() }
+    }
+
+    private func onLane<Value: Sendable>(
+        _ step: String, _ body: @escaping @Sendable (Core) throws(KernelError) -> Value
+    ) async throws(LeaseError) -> Value {
+        try await lane.run { [self] () throws(LeaseError) in
+            let core = try whileOpen()
+            do throws(KernelError) { return try body(core) } catch { throw .kernel(step: step, error) }
+        }
+    }
+
+    private func onMemoryLane(_ body: @escaping @Sendable () throws(LeaseError) -> Void) async throws(LeaseError) {
+        _ = try whileOpen()
+        guard let lane = memory.lane else { throw .badRange(.notMapped) }
+        try await lane.run { [self] () throws(LeaseError) in
+            // What waited behind others may come after the session's end has begun.
+            _ = try whileOpen()
+            try body()
+        }
+    }
+
+    private func whileOpen() throws(LeaseError) -> Core {
+        if let reason = ending.withLock({ $0 }) { throw .ended(address, reason) }
+        guard let core = opened else { throw .ended(address, .connectionClosed) }
+        return core
+    }
+}

@@ -1,0 +1,59 @@
+public import LinuxSystem
+public import PCI
+
+/// How it stands with a leased device that is not idle.
+struct LeaseState: Sendable {
+    enum Phase: Sendable {
+        /// It is being opened; done when it is in use, or nothing.
+        case opening(Eventual<Void>)
+        case inUse(LeaseSession)
+        case ending(Eventual<Void>)
+        case held([Holder])
+        case failed(String)
+    }
+
+    var phase: Phase
+    let peer: SessionPeer
+    /// To be called when the session is over.
+    let ended: @Sendable () -> Void
+
+    var state: LeasedDevice.State {
+        switch phase {
+        case .opening, .inUse: .inUse
+        case .ending: .ending
+        case .held: .held
+        case .failed: .failed
+        }
+    }
+
+    /// Who uses it, or did until now.
+    var session: SessionPeer? {
+        switch phase {
+        case .opening, .inUse, .ending: peer
+        default: nil
+        }
+    }
+
+    var holders: [Holder] { if case .held(let holders) = phase { holders } else { [] } }
+    var failure: String? { if case .failed(let reason) = phase { reason } else { nil } }
+
+    /// Why no session may begin, as a sentence.
+    var message: String {
+        switch phase {
+        case .opening, .inUse: "It is used by \(peer)."
+        case .ending: "The session of \(peer) is being ended."
+        case .held(let holders) where holders.isEmpty: "A process that cannot be found has it open."
+        case .held(let holders): "It is open in " + holders.map(\.description).joined(separator: ", ") + "."
+        case .failed(let reason): "The last session did not end well: \(reason). Detach it."
+        }
+    }
+}
+
+/// The sockets on which sessions begin.
+public protocol LeaseEndpoints: Sendable {
+    /// Lets the owner begin sessions of a device at `path`.
+    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner) async throws(KernelError)
+
+    /// Nobody begins one any more, and who is connected is disconnected.
+    func close(_ address: PCIAddress) async
+}

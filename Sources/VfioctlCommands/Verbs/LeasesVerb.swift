@@ -1,0 +1,45 @@
+internal import ArgumentParser
+internal import Varlink
+internal import VfiodAPI
+
+struct LeasesVerb: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "leases", abstract: "Show which devices are given to whom, and who uses or holds them.",
+        discussion: """
+            One line per device. STATE is idle, in-use, ending, held (somebody has it open although no session is left: it is \
+            given to nobody until that ends) or failed (detach it).
+
+              vfioctl leases
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let reply = try common.call(Leases.self, NoParameters())
+        try common.show(reply) { LeasesVerb.text(reply) }
+    }
+
+    static func text(_ reply: Leases.Reply) -> String {
+        var table = Table(["DEVICE", "GROUP", "UID", "GID", "MODE", "STATE", "PROCESS"], rightAligned: [1, 2, 3])
+        var notes = ""
+        for lease in reply.leases {
+            for device in lease.devices {
+                table.add([
+                    device.device, "\(lease.iommuGroup)", "\(lease.uid)", lease.gid.map(String.init) ?? "-", lease.mode,
+                    device.state, process(device),
+                ])
+                if let failure = device.failure { notes += "\(device.device) failed: \(failure)\n" }
+            }
+        }
+        return table.text + (notes.isEmpty ? "" : "\n" + notes)
+    }
+
+    /// Who uses the device, or else who holds it.
+    private static func process(_ device: Wire.LeasedDevice) -> String {
+        if let session = device.session { return "\(session.processId)" }
+        if device.holders.isEmpty { return "-" }
+        return device.holders.map { holder in
+            "\(holder.processId) (\(holder.command))" + (holder.unit.map { " of \($0)" } ?? "")
+        }.joined(separator: ", ")
+    }
+}

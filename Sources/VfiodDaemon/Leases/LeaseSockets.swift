@@ -1,0 +1,47 @@
+internal import LinuxSystem
+internal import Logging
+internal import PCI
+internal import Passthrough
+internal import SystemPackage
+internal import Varlink
+
+/// The sockets on which the owners of leases begin their sessions, one for each leased device.
+actor LeaseSockets: LeaseEndpoints {
+    private let directory: String
+    private let devices: any DeviceOperations
+    private let loop: EventLoop
+    private let logger: Logger
+    private var servers: [PCIAddress: LeaseServer] = [:]
+
+    /// Makes the directory, through which everybody may pass, to a socket of whose name he knows.
+    init(
+        directory: String, devices: any DeviceOperations, on loop: EventLoop, logger: Logger
+    ) throws(KernelError) {
+        try makeDirectory(directory, permissions: 0o711)
+        // Whatever the umask has taken away.
+        try setPermissions(directory, 0o711)
+        (self.directory, self.devices, self.loop, self.logger) = (directory, devices, loop, logger)
+    }
+
+    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner) async throws(KernelError) {
+        await close(address)
+        let listener = try UnixListener(path: path, owner: (owner.user, owner.group))
+        let server: LeaseServer
+        do {
+            server = try LeaseServer(address, devices: devices, on: loop, logger: logger)
+        } catch {
+            throw KernelError("io.vfiod.lease", on: "\(error)", .invalidArgument)
+        }
+        try await server.listen(listener)
+        servers[address] = server
+    }
+
+    func close(_ address: PCIAddress) async {
+        try? removeFile("\(directory)/\(address)")
+        await servers.removeValue(forKey: address)?.stop()
+    }
+
+    func closeAll() async {
+        for address in servers.keys { await close(address) }
+    }
+}
