@@ -14,10 +14,11 @@ extension PassthroughHost {
         let record = try await mustBeBound(address)
         let planner = planner
         let bound = Set(records.filter { $0.value.phase == .bound }.keys)
-        var (chosen, plan) = try await readingLane.run { () throws(PassthroughError) in
+        let (chosen, found) = try await readingLane.run { () throws(PassthroughError) in
             let chosen = try planner.resetMethod(method, of: address)
             return (chosen, planner.resetPlan(address, chosen, bound: bound))
         }
+        var plan = found
         // Its owner resets a device that is given to one.
         for device in [address] + (chosen?.others ?? []) { plan.blockers += leasedBlockers(of: device) }
         if dryRun { return plan }

@@ -154,30 +154,48 @@ import Testing
         #expect(try await listed().count == 4)
     }
 
-    @Test("A vfiod that was killed after any write is taken back, one that was done stays") func killed() async throws {
+    @Test("Killed at any stop point they are taken back, or are there") func killed() async throws {
         let before = fake.settings(of: nic)
-        let copies = Lock<[FakeHost]>([])
-        fake.afterWrite { [weak fake] _ in
-            guard let copy = fake.flatMap({ try? FakeHost(copying: $0) }) else { return }
-            copies.withLock { $0.append(copy) }
-        }
-        _ = try await make(4)
-        let crashed = copies.withLock { $0 }
-        #expect(crashed.count == 2)
-        for copy in crashed {
+        let crashes = Lock<[(point: StopPoint, host: FakeHost)]>([])
+        let first = try HostFixture(
+            fake,
+            stops: { [weak fake] point in
+                guard let copy = fake.flatMap({ try? FakeHost(copying: $0) }) else { return }
+                crashes.withLock { $0.append((point, copy)) }
+            })
+        _ = try await first.host.setVirtualFunctions(nic, to: 4, consent: [], dryRun: false) { _ in }
+        let crashed = crashes.withLock { $0 }
+        #expect(
+            crashed.map { "\($0.point.step) \($0.point.moment)" } == [
+                "record before", "record after", "virtualFunctionProbing before", "virtualFunctionProbing after",
+                "virtualFunctions before", "virtualFunctions after", "created before", "created after",
+            ])
+        for (point, copy) in crashed {
             let after = try HostFixture(copy)
-            #expect(try await after.host.recover().map(\.outcome) == [.rollingBack])
+            let outcomes = try await after.host.recover().map(\.outcome)
             await after.host.settled(nic)
-            #expect(copy.settings(of: nic) == before)
-            #expect(!after.hasRecord)
+            switch (point.step, point.moment) {
+            case (.record, .before): #expect(outcomes.isEmpty)
+            case (.created, .after):
+                #expect(outcomes == [.created])
+                _ = try await after.restore()
+            default: #expect(outcomes == [.rollingBack])
+            }
+            #expect(copy.settings(of: nic) == before, "\(point)")
+            #expect(!after.hasRecord, "\(point)")
         }
-        let next = try HostFixture(fake)
-        #expect(try await next.host.recover().map(\.outcome) == [.created])
-        #expect(fake.settings(of: nic)["sriov_numvfs"] == "4\n")
+    }
+
+    @Test("Those that were made stay with the next vfiod, which says if others changed them") func restarted() async throws {
+        let before = fake.settings(of: nic)
+        _ = try await make(4)
         let copy = try FakeHost(copying: fake)
         try copy.write("0", to: "\(copy.root)/sys/bus/pci/devices/\(nic)/sriov_numvfs")
         let changed = try HostFixture(copy)
         #expect(try await changed.host.recover().map(\.outcome) == [.drifted])
+        let next = try HostFixture(fake)
+        #expect(try await next.host.recover().map(\.outcome) == [.created])
+        #expect(fake.settings(of: nic)["sriov_numvfs"] == "4\n")
         _ = try await next.restore()
         #expect(fake.settings(of: nic) == before)
     }
