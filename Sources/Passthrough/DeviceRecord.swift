@@ -30,7 +30,7 @@ struct DeviceSettings: Codable, Hashable, Sendable {
 /// What a reset changes for as long as it runs, and what the device was like before it.
 struct ResetIntent: Codable, Hashable, Sendable {
     var method: String
-    /// The content of reset_method, byte for byte, where that is changed.
+    /// What reset_method lists, where that is changed.
     var resetMethod: String?
     /// The command register, nil if the device did not answer.
     var command: UInt16?

@@ -50,8 +50,13 @@ struct HotReset: Sendable {
     }
 
     func reset(_ opened: Opened) throws(PassthroughError) {
-        try naming("reset", { _ in "The kernel log may say why (journalctl -k)." }) { () throws(KernelError) in
-            try opened.device.hotReset(opened.groups)
+        try naming("reset", HotReset.hint) { () throws(KernelError) in try opened.device.hotReset(opened.groups) }
+    }
+
+    private static func hint(_ error: KernelError) -> String {
+        switch error.errno {
+        case .resourceBusy, .resourceTemporarilyUnavailable: "One of them is being worked on. Try again."
+        default: "The kernel log may say why (journalctl -k)."
         }
     }
 

@@ -25,15 +25,22 @@ public final class FakeHost: SysfsWriting {
         case ignored
     }
 
+    /// A write that can sleep.
+    public enum SleepingWrite: Sendable { case unbind, reset }
+
+    private struct Gate: Hashable {
+        let address: PCIAddress
+        let write: SleepingWrite
+    }
+
     private struct State {
         var matches: [String: Set<PCIAddress>] = [:]
         var refusals: [String: Set<PCIAddress>] = [:]
         var writes: [Write] = []
         var faults: [Int: WriteFault] = [:]
         var failingReads: [String: Errno] = [:]
-        var gates: [PCIAddress: EventFD] = [:]
+        var gates: [Gate: EventFD] = [:]
         var blocked: Set<PCIAddress> = []
-        var resetGates: [PCIAddress: EventFD] = [:]
         var resets: [String] = []
         var readsWhileLocked = 0
         var afterWrite: (@Sendable (Int) -> Void)?
@@ -129,27 +136,16 @@ public final class FakeHost: SysfsWriting {
     /// What was written so far, refused or not.
     public var writes: [Write] { state.withLock { $0.writes } }
 
-    /// A process holds the function: from now on an unbind from vfio-pci sleeps until ``release(_:)``.
-    public func hold(_ address: PCIAddress) throws(KernelError) {
+    /// From now on this write sleeps for the function until ``release(_:_:)``: an unbind from vfio-pci, because a process
+    /// holds the function, or a reset.
+    public func hold(_ address: PCIAddress, _ write: SleepingWrite = .unbind) throws(KernelError) {
         let gate = try EventFD()
-        state.withLock { $0.gates[address] = gate }
+        state.withLock { $0.gates[Gate(address: address, write: write)] = gate }
     }
 
-    /// The holder goes.
-    public func release(_ address: PCIAddress) throws(KernelError) {
-        let gate = state.withLock { $0.gates.removeValue(forKey: address) }
-        try gate?.signal()
-    }
-
-    /// From now on a reset of the function sleeps until ``endReset(of:)``.
-    public func hangReset(of address: PCIAddress) throws(KernelError) {
-        let gate = try EventFD()
-        state.withLock { $0.resetGates[address] = gate }
-    }
-
-    /// The reset goes on.
-    public func endReset(of address: PCIAddress) throws(KernelError) {
-        let gate = state.withLock { $0.resetGates.removeValue(forKey: address) }
+    /// The write goes on.
+    public func release(_ address: PCIAddress, _ write: SleepingWrite = .unbind) throws(KernelError) {
+        let gate = state.withLock { $0.gates.removeValue(forKey: Gate(address: address, write: write)) }
         try gate?.signal()
     }
 
@@ -238,7 +234,7 @@ public final class FakeHost: SysfsWriting {
         else { throw KernelError("write", on: path, .inappropriateIOCTLForDevice) }
         let gate = state.withLock { state in
             state.resets.append("\(address) \(method)")
-            return state.resetGates[address]
+            return state.gates[Gate(address: address, write: .reset)]
         }
         gate?.wait()
     }
@@ -247,7 +243,7 @@ public final class FakeHost: SysfsWriting {
         guard let address = PCIAddress(value), self.driver(of: address) == driver else {
             throw KernelError("write", on: path, .operationNotSupportedByDevice)
         }
-        if driver == "vfio-pci", let gate = state.withLock({ $0.gates[address] }) {
+        if driver == "vfio-pci", let gate = state.withLock({ $0.gates[Gate(address: address, write: .unbind)] }) {
             state.withLock { _ = $0.blocked.insert(address) }
             gate.wait()
             state.withLock { _ = $0.blocked.remove(address) }

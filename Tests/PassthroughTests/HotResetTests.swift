@@ -176,13 +176,14 @@ import Testing
             return 1
         }
         _ = await entered.value()
+        // Whoever works on it holds it; that it is vfiod is what counts.
+        fake.addProcess(77, command: "vfiod", open: ["/dev/vfio/8"])
         guard case .busy(last, "selftest", _) = await failure(of: { try await fixture.reset(first) }) else {
             Issue.record("reset of a member in use")
             return
         }
         try gate.signal()
         _ = try await used
-        fake.addProcess(77, command: "qemu", open: ["/dev/vfio/8"])
         guard case .refused(first, "reset", let blockers) = await failure(of: { try await fixture.reset(first) }) else {
             Issue.record("reset of a member that is held")
             return

@@ -263,7 +263,7 @@ import Testing
     }
 
     @Test("A reset that does not end is left to itself, and holds up nobody else") func hanging() async throws {
-        try fake.hangReset(of: nic)
+        try fake.hold(nic, .reset)
         let (host, fixture) = (fixture.host, fixture)
         let outcome = Eventual<PassthroughError?>()
         Task { outcome.resolve(await failure { try await fixture.reset() }) }
@@ -284,7 +284,7 @@ import Testing
         _ = try await fixture.bind(other)
         _ = try await fixture.reset(other)
         #expect(fake.resets == ["\(nic) flr", "\(other) flr"])
-        try fake.endReset(of: nic)
+        try fake.release(nic, .reset)
         await host.settled(nic)
         #expect(try await fixture.state() == .bound)
         #expect(fake.settings(of: nic)["reset_method"] == "flr pm\n")
