@@ -92,6 +92,8 @@ struct SessionTests {
         let state = try #require(await host.state())
         #expect(state.state == .failed)
         #expect(state.failure?.hasPrefix("\(step): ") == true && state.failure?.contains("EIO") == true)
+        // What was not unmapped went with the container.
+        #expect(host.kernel.openFileCount == 0)
         #expect(host.vfio.mappings.isEmpty && host.device.activeIndex == nil)
         guard case .notReady(_, "failed", _) = await sessionFailure(of: { try await host.begin() }) else {
             Issue.record("a session of a failed lease began")

@@ -42,23 +42,19 @@ enum JSON: Decodable, Hashable {
 struct WireConformanceTests {
     private let description: InterfaceDescription
 
-    private let session: InterfaceDescription
 
-    init() throws {
-        description = try VfiodInterface.description()
-        session = try SessionInterface.description()
-    }
+    init() throws { self.init(try VfiodInterface.description()) }
+
+    private init(_ description: InterfaceDescription) { self.description = description }
 
     /// Where `json` does not fit `type`. With `complete`, optional fields have to be there too, so that none is missing
     /// in Swift.
-    private func misfits(
-        _ json: JSON, _ type: VarlinkType, complete: Bool, at path: String
-    ) -> [String] {
+    private func misfits(_ json: JSON, _ type: VarlinkType, complete: Bool, at path: String) -> [String] {
         switch (type, json) {
         case (.bool, .bool), (.int, .int), (.float, .float), (.float, .int), (.string, .string), (.object, .object):
             return []
         case (.named(let name), _):
-            guard let type = description.types[name] ?? session.types[name] else { return ["\(path): no type \(name)"] }
+            guard let type = description.types[name] else { return ["\(path): no type \(name)"] }
             return misfits(json, type, complete: complete, at: path)
         case (.optional(let type), _): return misfits(json, type, complete: complete, at: path)
         case (.array(let element), .array(let values)):
@@ -107,8 +103,7 @@ struct WireConformanceTests {
     private func check<Method: VfiodMethod>(
         _ method: Method.Type, _ parameters: Method.Parameters, _ replies: [Method.Reply]
     ) throws where Method.Parameters: Hashable, Method.Reply: Hashable {
-        let own = Method.interface == session.name ? session : description
-        let described = try #require(own.methods[Method.name])
+        let described = try #require(description.methods[Method.name])
         #expect(Method.Parameters.fields == described.input.map(\.name))
         try check(parameters, described.input, "\(Method.name) parameters")
         for reply in replies { try check(reply, described.output, "\(Method.name) reply") }
@@ -203,46 +198,48 @@ struct WireConformanceTests {
 
     @Test("a session's interface has the types that its description says, and no others")
     func sessionInterface() throws {
+        let session = try SessionInterface.description()
+        let own = WireConformanceTests(session)
         #expect(session.name == SessionInterface.name)
         let notifiers = Session.NotifierParameters(type: "msix", first: 0, count: 2, vectors: 5)
         let vector = Session.VectorParameters(type: "msix", vector: 1)
         let region = Session.Region(index: 0, offset: 1, size: 4096, readable: true, writable: true, mappable: true)
         let none = NoParameters()
-        try check(
+        try own.check(
             Session.Describe.self, none,
             [
                 Session.Describe.Reply(
                     device: "d", canReset: true, regions: [region], intx: 1, msi: 1, msix: 5)
             ])
-        try check(Session.OpenDevice.self, none, [none])
-        try check(
+        try own.check(Session.OpenDevice.self, none, [none])
+        try own.check(
             Session.MapMemory.self, Session.MapMemory.Parameters(iova: 0, size: 4096, offset: 0, writable: true), [none])
-        try check(Session.UnmapMemory.self, Session.UnmapMemory.Parameters(iova: 0, size: 4096), [none])
-        try check(Session.SetNotifiers.self, notifiers, [none])
-        try check(Session.GetNotifiers.self, notifiers, [none])
-        try check(Session.GetResampleNotifier.self, none, [none])
-        try check(Session.Enable.self, Session.Enable.Parameters(type: "msix", vectors: 5), [none])
-        try check(Session.Disable.self, Session.Disable.Parameters(type: "msix"), [none])
-        try check(Session.Mask.self, vector, [none])
-        try check(Session.Unmask.self, vector, [none])
-        try check(Session.Trigger.self, vector, [none])
-        try check(Session.Reset.self, none, [none])
+        try own.check(Session.UnmapMemory.self, Session.UnmapMemory.Parameters(iova: 0, size: 4096), [none])
+        try own.check(Session.SetNotifiers.self, notifiers, [none])
+        try own.check(Session.GetNotifiers.self, notifiers, [none])
+        try own.check(Session.GetResampleNotifier.self, none, [none])
+        try own.check(Session.Enable.self, Session.Enable.Parameters(type: "msix", vectors: 5), [none])
+        try own.check(Session.Disable.self, Session.Disable.Parameters(type: "msix"), [none])
+        try own.check(Session.Mask.self, vector, [none])
+        try own.check(Session.Unmask.self, vector, [none])
+        try own.check(Session.Trigger.self, vector, [none])
+        try own.check(Session.Reset.self, none, [none])
         #expect(session.methods.count == 13)
         let samples: [(String, JSON)] = [
-            try sample(Session.SessionInUse(device: "d", processId: 7, uid: 1000)),
-            try sample(Session.NotReady(device: "d", state: "held", message: "x")),
-            try sample(Session.SessionEnded(device: "d", reason: "detached")),
-            try sample(Session.BadRange(reason: "overlaps", message: "x")),
-            try sample(Session.BadMemory(message: "x")),
-            try sample(Session.LimitReached(what: "bytes", limit: 1)),
-            try sample(Session.InterruptsRefused(reason: "not-enabled", message: "x")),
-            try sample(Session.KernelRefused(device: "d", step: "s", call: "c", errno: "EBUSY", hint: "h")),
-            try sample(Session.ProtocolError(reason: "x")),
+            try own.sample(Session.SessionInUse(device: "d", processId: 7, uid: 1000)),
+            try own.sample(Session.NotReady(device: "d", state: "held", message: "x")),
+            try own.sample(Session.SessionEnded(device: "d", reason: "detached")),
+            try own.sample(Session.BadRange(reason: "overlaps", message: "x")),
+            try own.sample(Session.BadMemory(message: "x")),
+            try own.sample(Session.LimitReached(what: "bytes", limit: 1)),
+            try own.sample(Session.InterruptsRefused(reason: "not-enabled", message: "x")),
+            try own.sample(Session.KernelRefused(device: "d", step: "s", call: "c", errno: "EBUSY", hint: "h")),
+            try own.sample(Session.ProtocolError(reason: "x")),
         ]
         #expect(Set(samples.map(\.0)) == Set(session.errors.keys))
         for (name, json) in samples {
             guard case .object(let values) = json, let fields = session.errors[name] else { continue }
-            #expect(misfits(values, fields, complete: true, at: name).isEmpty)
+            #expect(own.misfits(values, fields, complete: true, at: name).isEmpty)
         }
         #expect(Session.ProtocolError.fullName == SessionInterface.protocolError)
     }

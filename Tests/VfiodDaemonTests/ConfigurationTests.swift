@@ -108,7 +108,7 @@ struct ConfigurationTests {
         let uncommented = lines.map { line in
             line.hasPrefix("#") && line.dropFirst().first?.isLetter == true ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 10)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 15)
         #expect(try read(uncommented.joined(separator: "\n")) == Configuration())
     }
 }
