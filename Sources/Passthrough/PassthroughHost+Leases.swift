@@ -17,7 +17,7 @@ extension PassthroughHost {
         try mustBeIdle(address)
         var record = try recordToLease(address)
         // What could have come while the plan was made.
-        let late = leaseBlockers(address, terms)
+        let late = consent.unmet(leaseBlockers(address, terms), on: address)
         if !late.isEmpty { throw .refused(address, operation: "attach", late) }
         if record.lease != terms {
             record.lease = terms
@@ -46,7 +46,7 @@ extension PassthroughHost {
         try mustBeIdle(address)
         guard let terms = records[address]?.lease else {
             throw .wrongState(
-                address, state: await stateName(of: address), needed: "leased",
+                address, state: records[address]?.phase.rawValue ?? DeviceState.available.rawValue, needed: "leased",
                 message: "\(address) is given to nobody, so there is nothing to take back.")
         }
         let plan = Plan(

@@ -1,3 +1,4 @@
+import InterruptSources
 import LinuxSystem
 import PCI
 import SystemPackage

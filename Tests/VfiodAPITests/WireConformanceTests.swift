@@ -42,7 +42,10 @@ enum JSON: Decodable, Hashable {
 struct WireConformanceTests {
     private let description: InterfaceDescription
 
-    init() throws { description = try VfiodInterface.description() }
+
+    init() throws { self.init(try VfiodInterface.description()) }
+
+    private init(_ description: InterfaceDescription) { self.description = description }
 
     /// Where `json` does not fit `type`. With `complete`, optional fields have to be there too, so that none is missing
     /// in Swift.
@@ -113,7 +116,7 @@ struct WireConformanceTests {
             Set(description.methods.keys)
                 == [
                     List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SetVirtualFunctions.name,
-                    Reset.name, Release.name, SelfTest.name, Interrupts.name,
+                    Reset.name, Release.name, SelfTest.name, Interrupts.name, Attach.name, Detach.name, Leases.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
@@ -141,6 +144,16 @@ struct WireConformanceTests {
             SelfTest.self,
             SelfTest.Parameters(device: device, type: "msi", vectors: 1, count: 1, fault: "drop-irqfd"),
             [SelfTest.Reply(reports: [Samples.report], passed: true, progress: "x")])
+        try check(
+            Attach.self,
+            Attach.Parameters(
+                device: device, uid: 1000, gid: 36, mode: "descriptors", consent: ["no-reset"], dryRun: true),
+            [Attach.Reply(lease: Samples.lease, plan: Samples.plan)])
+        try check(
+            Detach.self, Detach.Parameters(device: device, dryRun: true),
+            [Detach.Reply(plan: Samples.plan, progress: "x")])
+        try check(
+            Leases.Reply(leases: [Samples.lease]), try #require(description.methods[Leases.name]).output, "Leases reply")
         try check(
             Interrupts.self, Interrupts.Parameters(device: device), [Interrupts.Reply(groups: [Samples.group])])
     }
@@ -191,6 +204,54 @@ struct WireConformanceTests {
 
     private func sample(_ error: some VfiodError) throws -> (String, JSON) {
         (type(of: error).name, try JSON(encoding: error))
+    }
+
+    @Test("a session's interface has the types that its description says, and no others")
+    func sessionInterface() throws {
+        let session = try SessionInterface.description()
+        let own = WireConformanceTests(session)
+        #expect(session.name == SessionInterface.name)
+        let notifiers = Session.NotifierParameters(type: "msix", first: 0, count: 2, vectors: 5)
+        let vector = Session.VectorParameters(type: "msix", vector: 1)
+        let region = Session.Region(index: 0, offset: 1, size: 4096, readable: true, writable: true, mappable: true)
+        let none = NoParameters()
+        try own.check(
+            Session.Describe.self, none,
+            [
+                Session.Describe.Reply(
+                    device: "d", canReset: true, regions: [region], intx: 1, msi: 1, msix: 5)
+            ])
+        try own.check(Session.OpenDevice.self, none, [none])
+        try own.check(
+            Session.MapMemory.self, Session.MapMemory.Parameters(iova: 0, size: 4096, offset: 0, writable: true), [none])
+        try own.check(Session.UnmapMemory.self, Session.UnmapMemory.Parameters(iova: 0, size: 4096), [none])
+        try own.check(Session.SetNotifiers.self, notifiers, [none])
+        try own.check(Session.GetNotifiers.self, notifiers, [none])
+        try own.check(Session.GetResampleNotifier.self, none, [none])
+        try own.check(Session.Enable.self, Session.Enable.Parameters(type: "msix", vectors: 5), [none])
+        try own.check(Session.Disable.self, Session.Disable.Parameters(type: "msix"), [none])
+        try own.check(Session.Mask.self, vector, [none])
+        try own.check(Session.Unmask.self, vector, [none])
+        try own.check(Session.Trigger.self, vector, [none])
+        try own.check(Session.Reset.self, none, [none])
+        #expect(session.methods.count == 13)
+        let samples: [(String, JSON)] = [
+            try own.sample(Session.SessionInUse(device: "d", processId: 7, uid: 1000)),
+            try own.sample(Session.NotReady(device: "d", state: "held", message: "x")),
+            try own.sample(Session.SessionEnded(device: "d", reason: "detached")),
+            try own.sample(Session.BadRange(reason: "overlaps", message: "x")),
+            try own.sample(Session.BadMemory(message: "x")),
+            try own.sample(Session.LimitReached(what: "bytes", limit: 1)),
+            try own.sample(Session.InterruptsRefused(reason: "not-enabled", message: "x")),
+            try own.sample(Session.KernelRefused(device: "d", step: "s", call: "c", errno: "EBUSY", hint: "h")),
+            try own.sample(Session.ProtocolError(reason: "x")),
+        ]
+        #expect(Set(samples.map(\.0)) == Set(session.errors.keys))
+        for (name, json) in samples {
+            guard case .object(let values) = json, let fields = session.errors[name] else { continue }
+            #expect(own.misfits(values, fields, complete: true, at: name).isEmpty)
+        }
+        #expect(Session.ProtocolError.fullName == SessionInterface.protocolError)
     }
 
     @Test("an error is found again in what came over the wire, and only as its own type")
@@ -247,6 +308,15 @@ enum Samples {
     static let report = Wire.SelfTestReport(
         type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,
         lostVectors: [3], spuriousVectors: [4], latencyP50: 12.5, latencyP99: 20.25, latencyMax: 30, notes: ["x"])
+    static let lease = Wire.Lease(
+        iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors",
+        devices: [
+            Wire.LeasedDevice(
+                device: "0000:00:10.0", socket: "/run/x", state: "in-use",
+                session: Wire.SessionPeer(processId: 7, uid: 1000, gid: 36),
+                holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
+                failure: "reset: EIO")
+        ], mappings: 1, mappedBytes: 4096)
     static let group = Wire.InterruptGroup(
         type: "msix", count: 5, state: "live",
         vectors: [

@@ -30,6 +30,12 @@ struct ConfigurationTests {
             guest = "/tmp/guest"
             window = 2048
             delivery = 1
+            [leases]
+            directory = "/tmp/leases"
+            mappings = 65535
+            memory = 1
+            step = 1
+            reset = 600
             """)
         #expect(configuration.socketPath == "/tmp/s")
         #expect(configuration.connections == 8)
@@ -41,6 +47,10 @@ struct ConfigurationTests {
         #expect(configuration.selfTestGuest == "/tmp/guest")
         #expect(configuration.selfTestLimits.window == 2048)
         #expect(configuration.selfTestLimits.deliveryMilliseconds == 1)
+        #expect(configuration.leaseDirectory == "/tmp/leases")
+        #expect(configuration.leaseLimits.mappings == 65535 && configuration.leaseLimits.mebibytes == 1)
+        #expect(configuration.sessionDeadlines.step == .seconds(1))
+        #expect(configuration.sessionDeadlines.reset == .seconds(600))
     }
 
     @Test(
@@ -98,7 +108,7 @@ struct ConfigurationTests {
         let uncommented = lines.map { line in
             line.hasPrefix("#") && line.dropFirst().first?.isLetter == true ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 10)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 15)
         #expect(try read(uncommented.joined(separator: "\n")) == Configuration())
     }
 }

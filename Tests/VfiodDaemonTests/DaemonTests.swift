@@ -39,8 +39,10 @@ private final class RunningDaemon: Sendable {
             SystemLogHandler(.standardError { log.add($0) }, identifier: "vfiod", level: .info)
         }
         loop = try EventLoop(name: "test-loop")
+        var configuration = Configuration()
+        configuration.leaseDirectory = directory.file("leases")
         let daemon = Daemon(
-            Configuration(), on: loop, devices: devices,
+            configuration, on: loop, devices: devices,
             listener: SharedDescriptor(try listener.descriptor.duplicate()),
             notifier: try Notifier(socketPath: directory.file("notify")), logger: logger)
         group = ServiceGroup(configuration: .init(services: [.init(service: daemon)], logger: logger))

@@ -56,6 +56,8 @@ actor InMemoryDevices: DeviceOperations {
         case .bind: try await bind(address, consent: [], dryRun: true) { _ in }
         case .restore: try await restore(address, dryRun: true) { _ in }
         case .reset: try await reset(address, method: nil, consent: [], dryRun: true) { _ in }
+        case .attach:
+            try await attach(address, to: LeaseOwner(user: 0), .descriptors, consent: [], dryRun: true).plan
         }
     }
 
@@ -129,5 +131,83 @@ actor InMemoryDevices: DeviceOperations {
         let vector = InterruptVectorState(
             index: 0, wired: true, masked: false, pending: false, hostInterrupt: 40, hostCount: 7)
         return [InterruptGroupState(type: .msi, count: 1, state: "live", vectors: [vector])]
+    }
+
+    // MARK: Leases
+
+    private(set) var owners: [PCIAddress: LeaseOwner] = [:]
+    private(set) var ends: [SessionEndReason] = []
+    private(set) var sessions: [PCIAddress: InMemorySession] = [:]
+    private var over: [PCIAddress: @Sendable () -> Void] = [:]
+    private var endpoints: (any LeaseEndpoints)?
+    /// Where the sockets are.
+    var leaseDirectory = ""
+
+    func setLeaseDirectory(_ path: String) { leaseDirectory = path }
+
+    func attach(
+        _ address: PCIAddress, to owner: LeaseOwner, _ mode: LeaseMode, consent: Set<Consent>, dryRun: Bool
+    ) async throws(PassthroughError) -> (lease: Lease?, plan: Plan) {
+        _ = try summary(address)
+        if let failure { throw failure }
+        let plan = Plan(steps: [Plan.Step(action: "record", target: "lease", value: "\(owner)")], blockers: [])
+        if dryRun { return (nil, plan) }
+        let path = "\(leaseDirectory)/\(address)"
+        do throws(KernelError) {
+            try await endpoints?.open(address, at: path, for: owner)
+        } catch {
+            throw .kernel(address, step: "listen", error, hint: "")
+        }
+        owners[address] = owner
+        return (await leases().first, plan)
+    }
+
+    func detach(
+        _ address: PCIAddress, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        _ = try summary(address)
+        progress("detaching")
+        if !dryRun {
+            await endSession(address, .detached)
+            await endpoints?.close(address)
+            owners[address] = nil
+        }
+        return Plan(steps: [], blockers: [])
+    }
+
+    func leases() async -> [Lease] {
+        owners.keys.sorted().compactMap { address in
+            owners[address].map { owner in
+                Lease(
+                    iommuGroup: 3, owner: owner, mode: .descriptors,
+                    devices: [
+                        LeasedDevice(
+                            address: address, socketPath: "\(leaseDirectory)/\(address)",
+                            state: sessions[address] == nil ? .idle : .inUse)
+                    ])
+            }
+        }
+    }
+
+    func serveLeases(through endpoints: any LeaseEndpoints) async { self.endpoints = endpoints }
+
+    func beginSession(
+        _ address: PCIAddress, for peer: SessionPeer, ended: @escaping @Sendable () -> Void
+    ) async throws(LeaseError) -> any DeviceSession {
+        if failure != nil { throw .notReady(address, state: "held", message: "It is open elsewhere.") }
+        let session = InMemorySession(address)
+        sessions[address] = session
+        over[address] = ended
+        return session
+    }
+
+    func endSession(_ address: PCIAddress, _ reason: SessionEndReason) async {
+        guard sessions.removeValue(forKey: address) != nil else { return }
+        ends.append(reason)
+        over.removeValue(forKey: address)?()
+    }
+
+    func endSessions() async {
+        for address in sessions.keys { await endSession(address, .stopping) }
     }
 }

@@ -104,6 +104,9 @@ def vfioctl(*arguments, check=True):
 
 def give_back_all():
     """Restores what a test left bound; returns the addresses that were."""
+    for lease in call("Leases")["leases"]:
+        for device in lease["devices"]:
+            call("Detach", device=device["device"])
     bound = [address for address, device in devices().items() if device["state"] in ("bound", "quarantined", "busy")]
     for address in bound:
         restore(address)

@@ -1,0 +1,53 @@
+import InterruptSources
+import LinuxSystem
+import PCI
+import Passthrough
+import TestSupport
+
+/// A session of a device that exists in memory only, with five MSI-X vectors and a line.
+final class InMemorySession: DeviceSession {
+    let address: PCIAddress
+    /// What is mapped.
+    let mapped = Lock<[DMARange: UInt64]>([:])
+    let messages = FakeInterruptSource(.msix, count: 5)
+    let resets = Lock(0)
+    private let device: Result<DeviceInterrupts, InterruptError>
+
+    init(_ address: PCIAddress) {
+        self.address = address
+        let sources: [any InterruptSource] = [messages, FakeInterruptSource(.legacy, count: 1)]
+        device = Result { () throws(InterruptError) in try DeviceInterrupts(sources, sink: nil) }
+    }
+
+    func describe() async throws(LeaseError) -> SessionDevice {
+        let region = SessionDevice.Region(
+            index: 0, offset: 1 << 40, size: 4096, isReadable: true, isWritable: true, isMappable: false)
+        return SessionDevice(
+            address: address, canReset: true, regions: [region],
+            interrupts: InterruptCounts(legacy: 1, msi: 0, msix: 5))
+    }
+
+    func openDevice() async throws(LeaseError) -> SharedDescriptor {
+        do throws(KernelError) {
+            return SharedDescriptor(try openFile("/dev/null", .readWrite))
+        } catch {
+            throw .kernel(step: "open", error)
+        }
+    }
+
+    func map(_ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool) async throws(LeaseError) {
+        mapped.withLock { $0[range] = offset }
+    }
+
+    func unmap(_ range: DMARange) async throws(LeaseError) {
+        guard mapped.withLock({ $0.removeValue(forKey: range) }) != nil else { throw .badRange(.notMapped) }
+    }
+
+    func interrupts<Value: Sendable>(
+        _ body: @escaping @Sendable (DeviceInterrupts) throws(InterruptError) -> Value
+    ) async throws(LeaseError) -> Value {
+        do throws(InterruptError) { return try body(try device.get()) } catch { throw .interrupts(error) }
+    }
+
+    func reset() async throws(LeaseError) { resets.withLock { $0 += 1 } }
+}

@@ -1,0 +1,216 @@
+import Glibc
+import InterruptSources
+import LinuxSystem
+import Logging
+import PCI
+import Passthrough
+import SystemPackage
+import TestSupport
+import Testing
+import Varlink
+import VfiodAPI
+
+@testable import VfiodDaemon
+
+/// A leased device's socket, over devices in memory.
+private final class LeaseSocket: Sendable {
+    let directory: TemporaryDirectory
+    let devices = InMemoryDevices()
+    let address: PCIAddress
+    let sockets: LeaseSockets
+    private let loop: EventLoop
+
+    deinit { loop.stop() }
+
+    init() async throws {
+        directory = try TemporaryDirectory()
+        address = try #require(PCIAddress("0000:00:10.0"))
+        loop = try EventLoop(name: "test-loop")
+        sockets = try LeaseSockets(
+            directory: directory.file("leases"), devices: devices, on: loop,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        await devices.setLeaseDirectory(directory.file("leases"))
+        await devices.serveLeases(through: sockets)
+        _ = try await devices.attach(
+            address, to: LeaseOwner(user: getuid()), .descriptors, consent: [], dryRun: false)
+    }
+
+    var path: String { directory.file("leases/\(address)") }
+
+    func connect() throws -> SessionClient { try SessionClient(path: path) }
+}
+
+/// A client that sends descriptors with its calls and takes those of the replies. Its calls block.
+private final class SessionClient: Sendable {
+    private let socket: UnixSocket
+    private let lane: BlockingLane
+
+    init(path: String) throws {
+        socket = try UnixSocket(connectingTo: path)
+        lane = try BlockingLane(name: "client")
+    }
+
+    /// The reply as text, and its descriptors; nil at the end of the connection.
+    func call(
+        _ method: String, _ parameters: String = "{}", _ descriptors: [CInt] = []
+    ) async throws -> (text: String, descriptors: [SharedDescriptor])? {
+        try await send(#"{"method":"io.vfiod.lease.\#(method)","parameters":\#(parameters)}"#, descriptors)
+        return try await receive()
+    }
+
+    func send(_ text: String, _ descriptors: [CInt] = []) async throws {
+        _ = try await lane.run { [self] () throws(KernelError) in
+            try socket.send(Array(text.utf8) + [0], descriptors: descriptors)
+        }
+    }
+
+    func receive() async throws -> (text: String, descriptors: [SharedDescriptor])? {
+        try await lane.run { [self] () throws(KernelError) in
+            var bytes: [UInt8] = []
+            var descriptors: [SharedDescriptor] = []
+            while bytes.last != 0 {
+                let message = try socket.receive()
+                if message.bytes.isEmpty { return nil }
+                bytes += message.bytes
+                descriptors += message.descriptors
+            }
+            return (String(decoding: bytes.dropLast(), as: UTF8.self), descriptors)
+        }
+    }
+}
+
+@Suite("Sockets of leases")
+struct LeaseServerTests {
+    @Test("a session's methods do what they say, with descriptors both ways")
+    func methods() async throws {
+        let lease = try await LeaseSocket()
+        let client = try lease.connect()
+        #expect(try await client.call("Describe")?.text.contains(#""msix":5"#) == true)
+        let device = try #require(try await client.call("OpenDevice"))
+        #expect(device.text == #"{"parameters":{}}"# && device.descriptors.count == 1)
+        let memory = try SharedMemory(name: "guest", length: 8192)
+        let range = #"{"iova":4096,"size":8192,"offset":0,"writable":true}"#
+        #expect(try await client.call("MapMemory", range, [memory.descriptor.rawValue])?.text == #"{"parameters":{}}"#)
+        let session = try #require(await lease.devices.sessions[lease.address])
+        #expect(session.mapped.withLock { $0.keys.map(\.first) } == [4096])
+        #expect(try await client.call("UnmapMemory", #"{"iova":4096,"size":8192}"#)?.text == #"{"parameters":{}}"#)
+        let own = try EventFD()
+        let notifiers = #"{"type":"msix","first":1,"count":1}"#
+        #expect(try await client.call("SetNotifiers", notifiers, [own.rawValue])?.text == #"{"parameters":{}}"#)
+        #expect(try await client.call("Enable", #"{"type":"msix"}"#)?.text == #"{"parameters":{}}"#)
+        let handed = try #require(
+            try await client.call("GetNotifiers", #"{"type":"msix","first":0,"count":5}"#)?.descriptors)
+        #expect(handed.count == 5)
+        session.messages.raise(1)
+        #expect(own.drain() == 1)
+        session.messages.raise(0)
+        let first = try EventFD(adopting: try handed[0].duplicate())
+        #expect(first.drain() == 1)
+        for method in ["Mask", "Unmask", "Trigger"] {
+            #expect(try await client.call(method, #"{"type":"msix","vector":2}"#)?.text == #"{"parameters":{}}"#)
+        }
+        #expect(try await client.call("GetResampleNotifier")?.descriptors.count == 1)
+        #expect(try await client.call("Disable", #"{"type":"msix"}"#)?.text == #"{"parameters":{}}"#)
+        #expect(try await client.call("Reset")?.text == #"{"parameters":{}}"#)
+        #expect(session.resets.withLock { $0 } == 1)
+    }
+
+    @Test("too few, too many and wrong descriptors are named errors, change nothing, and leave nothing open")
+    func wrongDescriptors() async throws {
+        let lease = try await LeaseSocket()
+        let client = try lease.connect()
+        _ = try await client.call("Describe")
+        let eventfd = try EventFD()
+        let memory = try SharedMemory(name: "guest", length: 4096)
+        let before = try listDirectory("/proc/self/fd").count
+        let range = #"{"iova":0,"size":4096,"offset":0,"writable":true}"#
+        let notifiers = #"{"type":"msix","first":0,"count":2}"#
+        let cases: [(String, String, [CInt], String)] = [
+            ("MapMemory", range, [], "InvalidParameter"),
+            ("MapMemory", range, [memory.descriptor.rawValue, memory.descriptor.rawValue], "InvalidParameter"),
+            ("MapMemory", range, [eventfd.rawValue], "BadMemory"),
+            ("SetNotifiers", notifiers, [eventfd.rawValue], "InvalidParameter"),
+            ("SetNotifiers", notifiers, [eventfd.rawValue, memory.descriptor.rawValue], "KernelRefused"),
+            ("SetNotifiers", #"{"type":"msix","first":0,"count":0}"#, [eventfd.rawValue], "InvalidParameter"),
+            ("SetNotifiers", #"{"type":"msix","first":4,"count":2}"#, [eventfd.rawValue, eventfd.rawValue],
+             "InterruptsRefused"),
+            ("Describe", "{}", [eventfd.rawValue], "InvalidParameter"),
+            ("MapMemory", #"{"iova":-1,"size":4096,"offset":0,"writable":true}"#, [memory.descriptor.rawValue],
+             "InvalidParameter"),
+            ("MapMemory", #"{"iova":1,"size":4096,"offset":0,"writable":true}"#, [memory.descriptor.rawValue], "BadRange"),
+        ]
+        for (method, parameters, descriptors, error) in cases {
+            let reply = try #require(try await client.call(method, parameters, descriptors))
+            #expect(reply.text.contains(error), "\(method) \(parameters): \(reply.text)")
+        }
+        let session = try #require(await lease.devices.sessions[lease.address])
+        #expect(session.mapped.withLock { $0.isEmpty })
+        while try listDirectory("/proc/self/fd").count > before { try await Task.sleep(for: .milliseconds(1)) }
+    }
+
+    @Test("a flood of descriptors that no message takes ends the connection, and the session with it")
+    func flood() async throws {
+        let lease = try await LeaseSocket()
+        let client = try lease.connect()
+        _ = try await client.call("Describe")
+        let eventfd = try EventFD()
+        let many = [CInt](repeating: eventfd.rawValue, count: UnixSocket.maximumDescriptors)
+        try await client.send(#"{"method":"io.vfiod.lease.Describe""# + String(repeating: " ", count: 10), many)
+        let text = try #require(try await client.call("Describe", "{}", [eventfd.rawValue])).text
+        #expect(text.contains("io.vfiod.lease.ProtocolError"))
+        while await lease.devices.ends.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(await lease.devices.ends == [.connectionClosed])
+    }
+
+    @Test("a second connection is told who has the session; when that is closed, the next one begins")
+    func oneAtATime() async throws {
+        let lease = try await LeaseSocket()
+        do {
+            let client = try lease.connect()
+            _ = try await client.call("Describe")
+            let second = try lease.connect()
+            let refused = try #require(try await second.receive())
+            #expect(refused.text.contains("io.vfiod.lease.SessionInUse") && refused.text.contains("\(getpid())"))
+            #expect(try await second.receive() == nil)
+            #expect(try await client.call("Describe")?.text.contains("msix") == true)
+        }
+        while await lease.devices.ends.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(await lease.devices.ends == [.connectionClosed])
+        while try await lease.connect().call("Describe")?.text.contains("msix") != true {
+            try await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
+    @Test("a session that the host ends closes the connection; Detach closes the socket")
+    func endedByHost() async throws {
+        let lease = try await LeaseSocket()
+        let client = try lease.connect()
+        _ = try await client.call("Describe")
+        await lease.devices.endSession(lease.address, .askedBack)
+        #expect(try await client.receive() == nil)
+        _ = try await lease.devices.detach(lease.address, dryRun: false) { _ in }
+        #expect(throws: KernelError.self) { _ = try UnixSocket(connectingTo: lease.path) }
+        #expect(!pathExists(lease.path))
+    }
+
+    @Test("a device that is not ready says so to whoever connects")
+    func notReady() async throws {
+        let lease = try await LeaseSocket()
+        await lease.devices.fail(.deviceNotFound("0000:00:10.0"))
+        let text = try #require(try await lease.connect().call("Describe")).text
+        #expect(text.contains("io.vfiod.lease.NotReady") && text.contains("held"))
+    }
+
+    @Test("the socket is its owner's alone, unless a group was given")
+    func permissions() async throws {
+        let lease = try await LeaseSocket()
+        func mode() -> UInt32 {
+            var status = stat()
+            return unsafe lstat(lease.path, &status) == 0 ? status.st_mode & 0o777 : 0
+        }
+        #expect(mode() == 0o600)
+        let owner = LeaseOwner(user: getuid(), group: getgid())
+        _ = try await lease.devices.attach(lease.address, to: owner, .descriptors, consent: [], dryRun: false)
+        #expect(mode() == 0o660)
+    }
+}
