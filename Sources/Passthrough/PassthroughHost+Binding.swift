@@ -142,7 +142,7 @@ extension PassthroughHost {
             message: "It was removed from the host while vfiod had it. There is nothing to give back any more.")
     }
 
-    private func stateName(of address: PCIAddress) async -> String {
+    func stateName(of address: PCIAddress) async -> String {
         let sysfs = sysfs
         let driver = await readingLane.run { sysfs.driver(of: address) }
         return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue

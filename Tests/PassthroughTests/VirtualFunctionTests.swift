@@ -82,12 +82,12 @@ import Testing
         let writes = fake.writes.count
         #expect(try await make(3) == Plan(steps: [], blockers: []))
         for count in [0, 4] {
-            guard case .wrongState(nic, "created", _, _) = await failure({ try await make(count) }) else {
+            guard case .wrongState(nic, "created", _, _) = await failure(of: { try await make(count) }) else {
                 Issue.record("\(count) was not refused")
                 return
             }
         }
-        guard case .wrongState(nic, "created", _, _) = await failure({ try await fixture.bind() }) else {
+        guard case .wrongState(nic, "created", _, _) = await failure(of: { try await fixture.bind() }) else {
             Issue.record("bind was not refused")
             return
         }
@@ -110,7 +110,7 @@ import Testing
         let plan = try await fixture.host.setVirtualFunctions(edu, to: 1, consent: [], dryRun: true) { _ in }
         #expect(plan.blockers.map(\.code) == [.noDriver])
         _ = try await fixture.bind()
-        guard case .wrongState(nic, "bound", _, _) = await failure({ try await make(1) }) else {
+        guard case .wrongState(nic, "bound", _, _) = await failure(of: { try await make(1) }) else {
             Issue.record("a bound device was not refused")
             return
         }
@@ -128,7 +128,7 @@ import Testing
                 "network-upper=\(functions[0])", "foreign=\(functions[1])",
             ])
         fake.link("/sys/devices/pci0000:00/\(functions[1])/driver", to: "../../../bus/pci/drivers/igbvf")
-        guard case .refused = await failure({ try await make(0, consent: [Consent(.networkUpper)]) }) else {
+        guard case .refused = await failure(of: { try await make(0, consent: [Consent(.networkUpper)]) }) else {
             Issue.record("consent to the device is none to its virtual function")
             return
         }
@@ -186,7 +186,9 @@ import Testing
         }
     }
 
-    @Test("Those that were made stay with the next vfiod, which says if others changed them") func restarted() async throws {
+    @Test("Those that were made stay with the next vfiod, which says if others changed them") func restarted()
+        async throws
+    {
         let before = fake.settings(of: nic)
         _ = try await make(4)
         let copy = try FakeHost(copying: fake)
@@ -208,7 +210,7 @@ import Testing
         try fake.hold(functions[0])
         let restoring = Task { try await fixture.restore(functions[0]) }
         await fixture.wait { fake.isBlocked(functions[0]) }
-        guard case .refused(nic, "restore", let blockers) = await failure({ try await fixture.restore() }) else {
+        guard case .refused(nic, "restore", let blockers) = await failure(of: { try await fixture.restore() }) else {
             Issue.record("the device was given back under its virtual function")
             return
         }
