@@ -40,7 +40,7 @@ VFIO_DEVICE_PCI_HOT_RESET = 0x3B71
 def reset(address, **parameters):
     """The lines of its progress."""
     lines = []
-    call("Reset", more=True, on_progress=lambda reply: lines.append(reply.get("progress")), device=address, **parameters)
+    call("Reset", more=True, on_progress=lambda reply: lines.append(reply["progress"]), device=address, **parameters)
     return lines
 
 
