@@ -134,7 +134,8 @@ struct DeviceReset: Sendable {
         let verdict = ResetVerdict(sysfs: sysfs)
         let trouble = DeviceReset.halfWay(failure)
         for device in affected.reversed() {
-            guard var record = records[device] else { continue }
+            guard let given = records[device] else { continue }
+            var record = given
             begin("verify", "looking whether \(device) is whole", &records)
             let name = record.reset.map { " by \($0.method)" } ?? ""
             let fault = verdict.fault(of: device, record).map { $0 + DeviceReset.kernelSays(failure) }
@@ -151,7 +152,7 @@ struct DeviceReset: Sendable {
             records[device] = record
             if device != address { members[device] = record }
             do throws(KernelError) {
-                if method != nil || record.quarantine != nil { try log.save(record, of: device) }
+                if record != given { try log.save(record, of: device) }
             } catch let unsaved {
                 error =
                     error

@@ -145,6 +145,7 @@ import Testing
             #expect(try await after.host.recover().map(\.outcome) == [.judging])
             await after.host.settled(after.nic)
             #expect(try await after.state() == .bound)
+            #expect(try await HostFixture(copy).host.recover().map(\.outcome) == [.bound])
             #expect(copy.settings(of: after.nic)["reset_method"] == "flr pm\n")
             #expect(copy.resets.isEmpty)
             _ = try await after.restore()

@@ -34,7 +34,7 @@ def raw(data, end=b"\0"):
 @test()
 def address_that_does_not_exist():
     unharmed()
-    for method in ("Describe", "Bind", "Restore", "SelfTest", "Interrupts"):
+    for method in ("Describe", "Bind", "Restore", "Reset", "Release", "SelfTest", "Interrupts"):
         error = error_of(method, device=MISSING)
         expect_equal((error.name, error.parameters.get("device")), ("io.vfiod.DeviceNotFound", MISSING), method)
 
@@ -53,7 +53,7 @@ def address_that_is_none():
         "\u0660000:00:10.0",
         "a" * 5000,
     ):
-        for method in ("Describe", "Bind", "Restore"):
+        for method in ("Describe", "Bind", "Restore", "Reset", "Release"):
             name = error_of(method, device=text).name
             expect(
                 name in ("io.vfiod.DeviceNotFound", "org.varlink.service.InvalidParameter"),

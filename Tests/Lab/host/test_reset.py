@@ -40,7 +40,7 @@ VFIO_DEVICE_PCI_HOT_RESET = 0x3B71
 def reset(address, **parameters):
     """The lines of its progress."""
     lines = []
-    call("Reset", more=True, on_progress=lambda reply: lines.append(reply.get("progress")), device=address, **parameters)
+    call("Reset", more=True, on_progress=lambda reply: lines.append(reply["progress"]), device=address, **parameters)
     return lines
 
 
@@ -102,7 +102,6 @@ def a_reset_resets():
     # The device must be awake, and answer in memory space, for as long as its register is looked at.
     control = read(PCI / NVME / "power/control").decode()
     write(PCI / NVME / "power/control", "on")
-    cleanup(write, PCI / NVME / "power/control", control)
     command = struct.unpack("<H", config.read_bytes()[4:6])[0]
     with open(config, "r+b", buffering=0) as file:
         file.seek(4)
@@ -118,6 +117,8 @@ def a_reset_resets():
     with open(config, "r+b", buffering=0) as file:
         file.seek(4)
         file.write(struct.pack("<H", command))
+    write(PCI / NVME / "power/control", control)
+    restore(NVME)
 
 
 @test()
