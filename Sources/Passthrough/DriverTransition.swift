@@ -27,7 +27,7 @@ struct DriverTransition: Sendable {
         do throws(PassthroughError) {
             operation.begin(OperationStep.record.rawValue, "recording what \(address) is like")
             record = try newRecord(earlier: earlier)
-            try save(&record, as: .record)
+            try save(record, as: .record)
         } catch {
             return (earlier, error)
         }
@@ -35,7 +35,8 @@ struct DriverTransition: Sendable {
             try takeFromHostDriver(&record)
             try siblings?.bind()
             record.phase = .bound
-            try save(&record, as: .bound)
+            record.step = OperationStep.bound.rawValue
+            try save(record, as: .bound)
             return (record, nil)
         } catch {
             operation.report("failed, putting \(address) back")
@@ -50,8 +51,10 @@ struct DriverTransition: Sendable {
     /// Says on disk that a device is to be given back: from then on recovery goes on with it. Returns the record.
     func beginRestore(of given: DeviceRecord) throws(PassthroughError) -> DeviceRecord {
         var record = given
+        // Where an earlier attempt ended tells by whom a driver came that the device did not have.
+        if record.phase == .bound { record.step = OperationStep.restoring.rawValue }
         record.phase = .restoring
-        try save(&record, as: .restoring)
+        try save(record, as: .restoring)
         return record
     }
 
@@ -80,11 +83,9 @@ struct DriverTransition: Sendable {
     }
 
     /// On disk before it returns.
-    func save(_ record: inout DeviceRecord, as step: OperationStep) throws(PassthroughError) {
-        record.step = step.rawValue
-        let saved = record
+    func save(_ record: DeviceRecord, as step: OperationStep) throws(PassthroughError) {
         let failure = operation.perform(step, on: address) { () throws(KernelError) in
-            try log.save(saved, of: address)
+            try log.save(record, of: address)
         }
         guard let failure else { return }
         throw refusal(
@@ -139,23 +140,36 @@ struct DriverTransition: Sendable {
 
     private func leaveOtherDrivers(_ record: inout DeviceRecord) throws(PassthroughError) {
         guard let driver = try driver(.unbind), driver != record.before.driver else { return }
-        guard HostDrivers.isVFIO(driver) else {
+        if HostDrivers.isVFIO(driver) {
+            try unbind(from: driver, &record)
+        } else if try cameByProbe(driver, record) {
+            try unbind(from: driver, &record, as: .unbindOther)
+        } else {
             throw .wrongState(
                 address, state: "bound to \(driver)", needed: "bound to \(Planner.driver) or to no driver",
                 message: "Somebody else bound \(address) to \(driver), which may be using it. Unbind it from \(driver)"
                     + " first; then Restore puts the device back.")
         }
-        try unbind(from: driver, &record)
     }
 
-    private func unbind(from driver: String, _ record: inout DeviceRecord) throws(PassthroughError) {
-        enter(.unbind, &record, "unbinding from \(driver)")
+    /// Whether the kernel chose a driver when vfiod last asked it for one, and nobody bound the device by hand.
+    private func cameByProbe(_ driver: String, _ record: DeviceRecord) throws(PassthroughError) -> Bool {
+        guard let step = OperationStep(rawValue: record.step), [.probe, .unbindOther].contains(step) else {
+            return false
+        }
+        return trimmed(try readOverride(step)) != driver
+    }
+
+    private func unbind(
+        from driver: String, _ record: inout DeviceRecord, as step: OperationStep = .unbind
+    ) throws(PassthroughError) {
+        enter(step, &record, "unbinding from \(driver)")
         // By the driver's own attribute: should another driver be bound by now, it is left alone.
         let path = sysfs.path(ofDriver: driver) + "/unbind"
-        let failure = write(address.description, to: path, .unbind)
-        guard try self.driver(.unbind) != driver else {
+        let failure = write(address.description, to: path, step)
+        guard try self.driver(step) != driver else {
             throw refusal(
-                .unbind, failure ?? KernelError("write", on: path, .resourceBusy), hint: "\(driver) kept the device.")
+                step, failure ?? KernelError("write", on: path, .resourceBusy), hint: "\(driver) kept the device.")
         }
     }
 
@@ -173,7 +187,7 @@ struct DriverTransition: Sendable {
         var (step, failure) = (OperationStep.probe, write(address.description, to: sysfs.probePath, .probe))
         if let other = sysfs.driver(of: address), other != wanted {
             operation.report("\(other) took the device instead of \(wanted)")
-            try unbind(from: other, &record)
+            try unbind(from: other, &record, as: .unbindOther)
         }
         if sysfs.driver(of: address) == nil {
             enter(.bind, &record, "binding to \(wanted)")

@@ -6,6 +6,8 @@ public enum OperationStep: String, CaseIterable, Sendable {
     case driverOverride = "driver_override"
     /// Taken from a driver.
     case unbind
+    /// Taken from a driver that the kernel chose though the device had another.
+    case unbindOther = "unbind_other"
     /// The kernel is asked to find a driver.
     case probe
     /// Given to a driver by name.

@@ -52,7 +52,7 @@ extension PassthroughHost {
     ) throws(PassthroughError) -> DeviceRecord? {
         guard var record, record.onBehalfOf != nil else { return record }
         record.onBehalfOf = nil
-        try transition(address, operation).save(&record, as: .bound)
+        try transition(address, operation).save(record, as: .bound)
         return record
     }
 

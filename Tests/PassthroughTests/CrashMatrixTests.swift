@@ -32,7 +32,7 @@ import Testing
         let crashes = Crashes()
         scenario.stops.set { [weak fake = scenario.fake] in crashes.take($0, of: fake) }
         #expect(await scenario.perform() == nil)
-        #expect(crashes.all.count >= 2 * 5)
+        #expect(crashes.all.count >= 2 * 4)
         for crash in crashes.all {
             try expectRecord(of: crash, in: scenario)
             // Only one is worked on at a time: a copy of a host that changes would be of no one moment.

@@ -136,9 +136,18 @@ struct CrashScenario: Sendable {
     func recover(_ host: FakeHost, stops: @escaping @Sendable (StopPoint) -> Void = { _ in }) async throws
         -> HostFixture
     {
-        let after = try HostFixture(host, stops: stops)
+        let log = HostFixture.Lines()
+        let after = try HostFixture(host, log: log, stops: stops)
         _ = try await after.host.recover()
-        for address in members { await after.host.settled(address) }
+        await after.wait {
+            // Recovery that fails goes on for ever.
+            if let line = log.all.first(where: { $0.contains("is tried again") }) {
+                Issue.record("\(line), after \(after.fake.writes)")
+                return true
+            }
+            for address in members where await !after.host.isIdle(address) { return false }
+            return true
+        }
         return after
     }
 }
