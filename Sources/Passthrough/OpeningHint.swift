@@ -21,7 +21,8 @@ extension LeaseError {
     public static func hint(_ error: KernelError, _ step: String) -> String {
         switch (step, error.errno) {
         case (LeaseSession.openingStep, _): error.hintOnOpening
-        case (_, .noMemory): "the limit of locked memory of vfiod's unit (LimitMEMLOCK=), or the host's memory, is reached"
+        case (_, .noMemory):
+            "the limit of locked memory of vfiod's unit (LimitMEMLOCK=), or the host's memory, is reached"
         case (_, .badAddress): "the memory has no pages there: make it as large as it is to be, and keep it so"
         default: "the kernel log may say more"
         }

@@ -61,7 +61,8 @@ extension PassthroughHost {
         }
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
-        var plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        let users = users(beside: address)
+        var plan = await readingLane.run { planner.restorePlan(address, record, siblings, users: users) }
         let leased = leasedBlockers(around: address)
         if dryRun {
             plan.blockers += leased

@@ -20,7 +20,7 @@ extension PassthroughHost: DeviceOperations {
         // An operation of our own holds the device lock for long.
         details.live = await live(running[address] == nil ? [.config, .link, .driverOverride] : [.config], of: address)
         details.configuration = inventory[address]?.configuration
-        let (search, planner, sysfs) = (holderSearch, planner, sysfs)
+        let (search, users, planner, sysfs) = (holderSearch, users(beside: address), planner, sysfs)
         let isOurs = records[address]?.phase == .bound
         let known = details
         return try await readingLane.run { () throws(PassthroughError) in
@@ -30,7 +30,7 @@ extension PassthroughHost: DeviceOperations {
             if let group = details.summary.iommuGroup {
                 details.reservedRegions = sysfs.reservedRegions(ofIOMMUGroup: group)
             }
-            details.holders = search.holders(of: address)
+            details.holders = search.holders(of: address, users: users)
             details.hostUses = try planner.hostUses(address)
             details.bindPlan = try planner.bindPlan(address, isOurs: isOurs)
             return details

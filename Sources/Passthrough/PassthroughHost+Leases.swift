@@ -31,7 +31,8 @@ extension PassthroughHost {
                 record.lease = nil
                 try await save(record, of: address, operation: "detach")
                 throw .kernel(
-                    address, step: "listen", error, hint: "vfiod has to be able to make sockets in its lease directory.")
+                    address, step: "listen", error, hint: "vfiod has to be able to make sockets in its lease directory."
+                )
             }
         }
         return (lease(of: address), plan)
@@ -154,7 +155,9 @@ extension PassthroughHost {
         guard let group = sysfs.iommuGroup(of: address) else { return [] }
         let given = records.compactMapValues(\.lease).merging(attaching) { recorded, _ in recorded }
         return given.keys.sorted().compactMap { device in
-            guard device == address || sysfs.iommuGroup(of: device) == group, let terms = given[device] else { return nil }
+            guard device == address || sysfs.iommuGroup(of: device) == group, let terms = given[device] else {
+                return nil
+            }
             return (device, terms)
         }
     }

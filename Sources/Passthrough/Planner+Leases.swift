@@ -22,11 +22,14 @@ extension Planner {
 
     /// A device without any reset keeps what its last owner left in it: it goes to another one only with consent.
     func noResetBlockers(_ address: PCIAddress, lastOwner: LeaseOwner?, next: LeaseOwner?) -> [Blocker] {
-        guard let lastOwner, let next, lastOwner != next, root.sysfs.resetMethods(of: address).isEmpty else { return [] }
+        guard let lastOwner, let next, lastOwner != next, root.sysfs.resetMethods(of: address).isEmpty else {
+            return []
+        }
         return [
             Blocker(
                 code: .noReset,
-                message: "\(address) cannot be reset, and \(lastOwner) had it last: \(next) would find what is left in it.",
+                message:
+                    "\(address) cannot be reset, and \(lastOwner) had it last: \(next) would find what is left in it.",
                 evidence: root.sysfs.path(of: address, "reset_method") + ": none",
                 remedy: "Give it to the same owner, or switch its power off and on.")
         ]

@@ -30,7 +30,8 @@ extension VFIOContainer {
         // struct vfio_iommu_type1_dma_unmap, whose tail has no fixed length, as words: argsz and flags, iova, size.
         var unmap: [UInt64] = [24, iova, size]
         try naming(VFIOContainer.range(iova, size)) { () throws(KernelError) in
-            _ = try kernel.ioctl(descriptor.rawValue, CLINUX_VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA", buffer: &unmap)
+            _ = try kernel.ioctl(
+                descriptor.rawValue, CLINUX_VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA", buffer: &unmap)
         }
         return unmap.last ?? 0
     }

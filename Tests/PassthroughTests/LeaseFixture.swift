@@ -103,7 +103,8 @@ struct LeaseFixture {
     /// The steps that the log tells of, with what came of each.
     var steps: [String] {
         log.all.compactMap { line in
-            guard line.contains("event=session-step"), let step = field("step", line), let result = field("result", line)
+            guard line.contains("event=session-step"), let step = field("step", line),
+                let result = field("result", line)
             else { return nil }
             return result == "done" ? step : "\(step) failed" + (field("errno", line).map { " " + $0 } ?? "")
         }

@@ -40,7 +40,8 @@ struct LeaseTests {
         let again = try await host.host.attach(
             host.nic, to: LeaseFixture.owner, .descriptors, consent: [], dryRun: false)
         #expect(again.plan.steps.isEmpty && again.lease?.devices.count == 1)
-        guard case .wrongState(_, "bound", "leased", _) = await failure(of: { try await host.detach(host.other) }) else {
+        guard case .wrongState(_, "bound", "leased", _) = await failure(of: { try await host.detach(host.other) })
+        else {
             Issue.record("detached what nobody had")
             return
         }

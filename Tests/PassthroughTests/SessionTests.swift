@@ -71,7 +71,8 @@ struct SessionTests {
         "a step that the kernel refuses stops none of those after it, and leaves the lease failed until Detach",
         arguments: [
             ("pwrite", 0, "bus-master-off failed EIO"), ("pwrite", 1, "disable-intx failed EIO"),
-            ("VFIO_DEVICE_SET_IRQS", 1, "disable-interrupts failed EIO"), ("VFIO_IOMMU_UNMAP_DMA", 0, "unmap failed EIO"),
+            ("VFIO_DEVICE_SET_IRQS", 1, "disable-interrupts failed EIO"),
+            ("VFIO_IOMMU_UNMAP_DMA", 0, "unmap failed EIO"),
             ("VFIO_DEVICE_RESET", 0, "reset failed EIO"),
         ])
     func refusedStep(call: String, skip: Int, expected: String) async throws {
@@ -104,10 +105,15 @@ struct SessionTests {
         _ = try await host.begin()
     }
 
-    @Test("another device in its place, one that does not answer, and one that is still a bus master fail the verification")
+    @Test(
+        "another device in its place, one that does not answer, and one that is still a bus master fail the verification"
+    )
     func verification() async throws {
         let change: [@Sendable (LeaseFixture) -> Void] = [
-            { $0.fake.set("/sys/devices/pci0000:00/\($0.nic)/config", bytes: [1, 2, 3, 4] + [UInt8](repeating: 0, count: 252)) },
+            {
+                $0.fake.set(
+                    "/sys/devices/pci0000:00/\($0.nic)/config", bytes: [1, 2, 3, 4] + [UInt8](repeating: 0, count: 252))
+            },
             { $0.fake.set("/sys/devices/pci0000:00/\($0.nic)/config", bytes: [UInt8](repeating: 0xff, count: 256)) },
             { host in
                 var config = FakeConfigSpace()
@@ -244,14 +250,19 @@ struct SessionTests {
         #expect(await fault(0x7000, 4096) == .overlaps)
         #expect(await fault(0x4000, 0x4000) == .overlaps)
         for (size, offset) in [(UInt64(0x5000), UInt64(0)), (4096, 0x4000), (4096, UInt64.max - 4095)] {
-            guard case .badMemory = await sessionFailure(of: {
-                try await session.map(DMARange(first: 0x10_0000, size: size), file, at: offset, writable: true)
-            }) else {
+            guard
+                case .badMemory = await sessionFailure(of: {
+                    try await session.map(DMARange(first: 0x10_0000, size: size), file, at: offset, writable: true)
+                })
+            else {
                 Issue.record("mapped \(size) bytes at \(offset) of 16384")
                 continue
             }
         }
-        guard case .badRange(.notMapped) = await sessionFailure(of: { try await session.unmap(DMARange(first: 0x4000, size: 4096)) })
+        guard
+            case .badRange(.notMapped) = await sessionFailure(of: {
+                try await session.unmap(DMARange(first: 0x4000, size: 4096))
+            })
         else {
             Issue.record("a mapping was cut")
             return

@@ -165,7 +165,8 @@ struct SessionEnding {
             "result": level == .error ? "failed" : "done",
         ]
         if let errno { metadata["errno"] = "\(errno)" }
-        logger.log(level: level, "end of the session of \(session.address): \(step.rawValue): \(text)", metadata: metadata)
+        logger.log(
+            level: level, "end of the session of \(session.address): \(step.rawValue): \(text)", metadata: metadata)
     }
 }
 

@@ -16,7 +16,8 @@ struct PlanVerb: ParsableCommand {
             """)
 
     @OptionGroup var common: CommonOptions
-    @Argument(help: ArgumentHelp("The operation: bind, restore or attach.", valueName: "operation")) var operation: String
+    @Argument(help: ArgumentHelp("The operation: bind, restore or attach.", valueName: "operation")) var operation:
+        String
     @Argument(help: DeviceArgument.help) var device: DeviceArgument
     @Option(help: ArgumentHelp("A blocker to override; may be given more than once.", valueName: "code"))
     var consent: [String] = []

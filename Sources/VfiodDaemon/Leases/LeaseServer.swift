@@ -73,7 +73,8 @@ final class LeaseServer: ConnectionGate {
 
     func admit(_ socket: borrowing UnixSocket, from peer: PeerCredentials) throws(VarlinkError) {
         if let other = connected.withLock({ $0?.peer }) {
-            throw Session.SessionInUse(device: "\(address)", processId: Int(other.pid), uid: Int(other.uid)).varlinkError
+            throw Session.SessionInUse(device: "\(address)", processId: Int(other.pid), uid: Int(other.uid))
+                .varlinkError
         }
         let process: OwnedDescriptor?
         do throws(KernelError) {

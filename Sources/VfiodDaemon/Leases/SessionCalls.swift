@@ -16,7 +16,10 @@ func sessionMethods(_ server: LeaseServer) -> [String: VarlinkMethod] {
         },
         Session.OpenDevice.name: VarlinkMethod(taking: { (_: NoParameters) in 0 }) {
             [weak server] (_, _) async throws(VarlinkError) in
-            (NoParameters(), [try await server.asked { (session) async throws(LeaseError) in try await session.openDevice() }])
+            (
+                NoParameters(),
+                [try await server.asked { (session) async throws(LeaseError) in try await session.openDevice() }]
+            )
         },
         Session.Reset.name: VarlinkMethod { [weak server] (_: NoParameters, _) async throws(VarlinkError) in
             try await server.asked { (session) async throws(LeaseError) in try await session.reset() }
@@ -46,7 +49,9 @@ func sessionMethods(_ server: LeaseServer) -> [String: VarlinkMethod] {
 /// The one descriptor of a call as memory.
 private func memory(_ call: VarlinkCall) throws(LeaseError) -> MemoryFile {
     do throws(KernelError) {
-        guard let descriptors = call.descriptors else { throw KernelError("memory", on: "none came", .badFileDescriptor) }
+        guard let descriptors = call.descriptors else {
+            throw KernelError("memory", on: "none came", .badFileDescriptor)
+        }
         return try descriptors.memory(at: 0)
     } catch {
         throw .badMemory("\(error)")

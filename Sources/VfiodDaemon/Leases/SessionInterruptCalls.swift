@@ -7,7 +7,8 @@ internal import VfiodAPI
 /// The methods of io.vfiod.lease that are about interrupts.
 func sessionInterruptMethods(_ server: LeaseServer) -> [String: VarlinkMethod] {
     [
-        Session.SetNotifiers.name: VarlinkMethod(taking: { (asked: Session.NotifierParameters) in max(1, asked.count) }) {
+        Session.SetNotifiers.name: VarlinkMethod(taking: { (asked: Session.NotifierParameters) in max(1, asked.count) })
+        {
             [weak server] (asked, call) async throws(VarlinkError) in
             let (type, range) = (try interruptType(asked.type), try asked.range())
             try await server.interrupts { (device) throws(InterruptError) in
@@ -59,7 +60,8 @@ func sessionInterruptMethods(_ server: LeaseServer) -> [String: VarlinkMethod] {
         },
         Session.Mask.name: vectorMethod(server) { (group, index) throws(InterruptError) in try group.mask(index) },
         Session.Unmask.name: vectorMethod(server) { (group, index) throws(InterruptError) in try group.unmask(index) },
-        Session.Trigger.name: vectorMethod(server) { (group, index) throws(InterruptError) in try group.trigger(index) },
+        Session.Trigger.name: vectorMethod(server) { (group, index) throws(InterruptError) in try group.trigger(index)
+        },
     ]
 }
 
@@ -85,7 +87,8 @@ private func interruptType(_ name: String) throws(VarlinkError) -> InterruptType
 private func eventFDs(_ call: VarlinkCall) throws(InterruptError) -> [EventFD] {
     do throws(KernelError) {
         guard let descriptors = call.descriptors else { return [] }
-        return try descriptors.rawValues.indices.map { (index) throws(KernelError) in try descriptors.eventFD(at: index) }
+        return try descriptors.rawValues.indices.map { (index) throws(KernelError) in try descriptors.eventFD(at: index)
+        }
     } catch {
         throw .kernel(error)
     }

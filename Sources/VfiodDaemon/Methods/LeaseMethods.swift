@@ -33,7 +33,8 @@ extension VarlinkMethod {
                     call.send(Detach.Reply(plan: nil, progress: line))
                 }
             }
-            let plan = dryRun ? try await answering(detach) : try await audit.record("detach", address, by: call, detach)
+            let plan =
+                dryRun ? try await answering(detach) : try await audit.record("detach", address, by: call, detach)
             return Detach.Reply(plan: Wire.Plan(plan), progress: nil)
         }
     }
