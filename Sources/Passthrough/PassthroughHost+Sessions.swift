@@ -151,7 +151,7 @@ extension PassthroughHost {
         Task { await endSession(address, event == .request ? .askedBack : .deviceError) }
     }
 
-    private func warnIfHeld(_ address: PCIAddress) {
+    func warnIfHeld(_ address: PCIAddress) {
         guard let state = leaseStates[address], case .held(let holders) = state.phase else { return }
         let processes = holders.map { "\($0.processID)" }.joined(separator: " ")
         logger.warning(

@@ -155,6 +155,27 @@ struct LeaseServerTests {
         while try listDirectory("/proc/self/fd").count > before { try await Task.sleep(for: .milliseconds(1)) }
     }
 
+    @Test("descriptors belong to the message that they came with, also when it comes right behind another")
+    func pipelined() async throws {
+        let lease = try await LeaseSocket()
+        let client = try lease.connect()
+        _ = try await client.call("Describe")
+        let memory = try SharedMemory(name: "guest", length: 4096)
+        // The first keeps the server busy while the others come; they are cut out of what is there then.
+        for _ in 0..<3 { try await client.send(#"{"method":"io.vfiod.lease.Describe"}"#) }
+        try await client.send(
+            #"{"method":"io.vfiod.lease.MapMemory","parameters":{"iova":0,"size":4096,"offset":0,"writable":false}}"#,
+            [memory.descriptor.rawValue])
+        var replies = ""
+        while replies.split(separator: "\0").count < 4 || !replies.hasSuffix("{}}\0") {
+            replies += try #require(try await client.receive()).text + "\0"
+            if replies.contains("error") { break }
+        }
+        #expect(!replies.contains("error"), "\(replies)")
+        let session = try #require(await lease.devices.sessions[lease.address])
+        #expect(session.mapped.withLock { $0.count } == 1)
+    }
+
     @Test("a flood of descriptors that no message takes ends the connection, and the session with it")
     func flood() async throws {
         let lease = try await LeaseSocket()
