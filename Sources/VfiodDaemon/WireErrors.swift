@@ -24,7 +24,8 @@ extension VarlinkError {
         case .kernel(let device, let step, let error, let hint):
             self =
                 Wire.KernelRefused(
-                    device: device.description, step: step, call: error.callAndSubject, errno: error.errno.name, hint: hint
+                    device: device.description, step: step, call: error.callAndSubject, errno: error.errno.name,
+                    hint: hint
                 ).varlinkError
         case .stillRunning(let device, let operation, let step, let cause):
             self =

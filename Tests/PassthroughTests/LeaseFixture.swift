@@ -70,7 +70,7 @@ struct LeaseFixture {
         vfio.add(neighbour, iommuGroup: 3)
         vfio.add(FakeVFIODevice("\(apart)", configuration), iommuGroup: 4)
         kernel.install(vfio, at: "/dev/vfio/")
-        elsewhere = try before.map { SharedDescriptor(try $0(kernel)) }
+        if let before { elsewhere = SharedDescriptor(try before(kernel)) } else { elsewhere = nil }
         loop = try EventLoop(name: "test-loop")
         host = try PassthroughHost(
             PassthroughHost.Configuration(root: HostRoot(path: fake.root), stateDirectory: fake.stateDirectory),

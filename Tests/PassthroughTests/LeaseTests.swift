@@ -177,9 +177,11 @@ struct LeaseTests {
         try await first.attach()
         first.stop()
         first.fake.addProcess(42, command: "keeper", open: ["/dev/vfio/3"])
-        let second = try await LeaseFixture(first.fake, before: { kernel in
-            try kernel.open("/dev/vfio/3", .readWrite)
-        })
+        let second = try await LeaseFixture(
+            first.fake,
+            before: { kernel in
+                try kernel.open("/dev/vfio/3", .readWrite)
+            })
         defer { second.stop() }
         let state = try #require(await second.state())
         #expect(state.state == .held && state.holders.map(\.processID) == [42])

@@ -1,6 +1,7 @@
 /// The kernel's rules that this package relies on, by where the kernel decides them (linux/drivers/vfio).
 enum VFIORules {
-    static let all = opening + information + validation + line + command + messages + table + blocks + single + lifetime + memory
+    static let all =
+        opening + information + validation + line + command + messages + table + blocks + single + lifetime + memory
 
     // MARK: Opening (group.c, container.c)
 

@@ -32,7 +32,8 @@ extension VarlinkError {
     private init(_ error: KernelError, step: String, _ device: PCIAddress) {
         self =
             Session.KernelRefused(
-                device: "\(device)", step: step, call: error.callAndSubject, errno: error.errno.name, hint: LeaseError.hint(error, step)
+                device: "\(device)", step: step, call: error.callAndSubject, errno: error.errno.name,
+                hint: LeaseError.hint(error, step)
             ).varlinkError
     }
 }
