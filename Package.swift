@@ -78,7 +78,9 @@ let package = Package(
             ]),
 
         // The wire, the daemon and its command line.
-        .target(name: "VfiodAPI", dependencies: ["Varlink"], resources: [.embedInCode("io.vfiod.varlink"), .embedInCode("io.vfiod.lease.varlink")]),
+        .target(
+            name: "VfiodAPI", dependencies: ["Varlink"],
+            resources: [.embedInCode("io.vfiod.varlink"), .embedInCode("io.vfiod.lease.varlink")]),
         .target(
             name: "VfiodDaemon",
             dependencies: [

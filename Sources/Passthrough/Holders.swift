@@ -33,14 +33,15 @@ public struct Holder: Hashable, Sendable, CustomStringConvertible {
 /// Finds who has a device open, by the links in /proc/PID/fd.
 struct HolderSearch: Sendable {
     let root: HostRoot
-    var inodes = DeviceInodes()
 
     /// The processes that hold `address` or its IOMMU group, ascending.
     ///
     /// An open device has no name before kernel 6.18 (then fdinfo has `vfio-device-syspath`). A process that has such
     /// a descriptor, and no IOMMU group that would tell which device it is, is counted too if nobody else is found and
-    /// `onlySure` is not asked for. What vfiod itself had open is known by its inode. `except`: processes left out.
-    func holders(of address: PCIAddress, onlySure: Bool = false, except: Set<Int> = []) -> [Holder] {
+    /// `onlySure` is not asked for, unless it is one of `users`, which are known to use other devices. `except` is left out.
+    func holders(
+        of address: PCIAddress, onlySure: Bool = false, users: Set<Int> = [], except: Int? = nil
+    ) -> [Holder] {
         guard let group = root.sysfs.iommuGroup(of: address) else { return [] }
         var nodes: Set<String> = ["/dev/vfio/\(group)", "/dev/vfio/noiommu-\(group)"]
         for name in (try? listDirectory(root.sysfs.path(of: address, "vfio-dev"))) ?? [] {
@@ -48,17 +49,17 @@ struct HolderSearch: Sendable {
         }
         var sure: [Holder] = []
         var possible: [Holder] = []
-        for process in processes where !except.contains(process) {
+        for process in processes where process != except {
             let links = links(of: process)
             let open = links.filter { nodes.contains($0.target) }.map(\.descriptor)
             let devices = links.filter { $0.target.hasPrefix("anon_inode:[vfio-device]") }.map(\.descriptor)
-            let known = devices.map { ($0, device(process, $0)) }
-            let ours = known.filter { $1 == address }.map(\.0)
-            let nameless = known.filter { $1 == nil }.map(\.0)
+            let paths = devices.map { ($0, devicePath(process, $0)) }
+            let ours = paths.filter { $1.map { root.functions(on: $0).last == address } ?? false }.map(\.0)
+            let nameless = paths.filter { $1 == nil }.map(\.0)
             if !open.isEmpty || !ours.isEmpty {
                 // Beside the open IOMMU group, a device without a name is most likely this one.
                 sure.append(holder(process, open + ours + (open.isEmpty ? [] : nameless)))
-            } else if !nameless.isEmpty,
+            } else if !nameless.isEmpty, !users.contains(process),
                 !links.contains(where: { $0.target.hasPrefix("/dev/vfio/") && $0.target != "/dev/vfio/vfio" })
             {
                 possible.append(holder(process, nameless))
@@ -77,15 +78,10 @@ struct HolderSearch: Sendable {
         }
     }
 
-    /// The function that an open device is, where the kernel says its path, or vfiod knows its inode.
-    private func device(_ process: Int, _ descriptor: String) -> PCIAddress? {
-        let text = (try? readText(root.proc("\(process)/fdinfo/\(descriptor)"), limit: 1 << 16)) ?? ""
-        func value(_ key: String) -> String? {
-            let line = text.split(separator: "\n").first { $0.hasPrefix(key) }
-            return line.map { String($0.dropFirst(key.count).drop { $0.isWhitespace }) }
-        }
-        if let path = value("vfio-device-syspath:") { return root.functions(on: path).last }
-        return value("ino:").flatMap { UInt64($0) }.flatMap { inodes.address(of: $0) }
+    private func devicePath(_ process: Int, _ descriptor: String) -> String? {
+        let key = "vfio-device-syspath:"
+        let text = try? readText(root.proc("\(process)/fdinfo/\(descriptor)"), limit: 1 << 16)
+        return text?.split(separator: "\n").first { $0.hasPrefix(key) }.map { String($0.dropFirst(key.count)) }
     }
 
     func holder(_ process: Int, _ descriptors: [String]) -> Holder {

@@ -62,7 +62,8 @@ extension PassthroughHost {
         }
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
-        var plan = await readingLane.run { planner.restorePlan(address, record, siblings) }
+        let users = users(beside: address)
+        var plan = await readingLane.run { planner.restorePlan(address, record, siblings, users: users) }
         let refused: [Blocker]
         if record.virtualFunctions != nil {
             plan = try await restoreVirtualFunctionsPlan(address, record)

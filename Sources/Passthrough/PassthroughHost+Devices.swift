@@ -20,7 +20,8 @@ extension PassthroughHost: DeviceOperations {
         // An operation of our own holds the device lock for long.
         details.live = await live(running[address] == nil ? [.config, .link, .driverOverride] : [.config], of: address)
         details.configuration = inventory[address]?.configuration
-        let (search, planner, sysfs, record) = (holderSearch, planner, sysfs, records[address])
+        let (search, users, planner, sysfs) = (holderSearch, users(beside: address), planner, sysfs)
+        let record = records[address]
         let known = details
         return try await readingLane.run { () throws(PassthroughError) in
             var details = known
@@ -29,7 +30,7 @@ extension PassthroughHost: DeviceOperations {
             if let group = details.summary.iommuGroup {
                 details.reservedRegions = sysfs.reservedRegions(ofIOMMUGroup: group)
             }
-            details.holders = search.holders(of: address)
+            details.holders = search.holders(of: address, users: users)
             details.hostUses = try planner.hostUses(address)
             details.bindPlan = try planner.bindPlan(address, record)
             details.resetMethods = planner.resetMethods(of: address).map(\.name)

@@ -90,6 +90,10 @@ extension PassthroughHost {
         self.endpoints = endpoints
         for address in records.keys.sorted() {
             guard let record = records[address], let terms = record.lease, record.phase == .bound else { continue }
+            // A session of an earlier vfiod may have left the device in somebody's hands.
+            leaseStates[address] = LeaseState(phase: .held([]))
+            await lookWhetherHeld(address)
+            warnIfHeld(address)
             await serve(address, terms)
         }
     }

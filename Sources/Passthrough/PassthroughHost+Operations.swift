@@ -111,8 +111,8 @@ extension PassthroughHost {
         if run.operation.name == PassthroughHost.resetting {
             return "The device has not come back, and the kernel still waits for it."
         }
-        let search = holderSearch
-        let holders = await readingLane.run { search.holders(of: address) }
+        let (search, users) = (holderSearch, users(beside: address))
+        let holders = await readingLane.run { search.holders(of: address, users: users) }
         if holders.isEmpty { return nil }
         let names = holders.map(\.description).joined(separator: ", ")
         return "\(names) \(holders.count == 1 ? "holds" : "hold") the device; the kernel waits until that ends."

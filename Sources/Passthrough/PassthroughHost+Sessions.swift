@@ -97,10 +97,15 @@ extension PassthroughHost {
 
     func holdSearch(of address: PCIAddress) -> HoldSearch {
         let group = sysfs.iommuGroup(of: address)
-        let users = group.flatMap { memories[$0]?.users } ?? []
+        let neighbours = (group.flatMap { memories[$0]?.users } ?? []).subtracting([address])
         return HoldSearch(
-            address: address, iommuGroup: group, search: holderSearch, kernel: kernel,
-            neighbours: users.subtracting([address]).compactMap { leaseStates[$0]?.peer.processID })
+            address: address, iommuGroup: group, search: holderSearch, kernel: kernel, users: users(beside: address),
+            isShared: !neighbours.isEmpty)
+    }
+
+    /// The processes of the sessions of other devices.
+    func users(beside address: PCIAddress) -> Set<Int> {
+        Set(leaseStates.filter { $0.key != address }.compactMap { $0.value.session?.processID })
     }
 
     private func open(_ address: PCIAddress, iommuGroup: Int) async throws(LeaseError) -> LeaseSession {
@@ -114,7 +119,7 @@ extension PassthroughHost {
         } catch {
             throw .kernel(step: "start", error)
         }
-        let (sysfs, loop, liveGroups, inodes) = (sysfs, loop, liveGroups, holderSearch.inodes)
+        let (sysfs, loop, liveGroups) = (sysfs, loop, liveGroups)
         let opened = Eventual<Result<LeaseSession, LeaseError>>()
         let told: @Sendable (VFIODeviceEvent) -> Void = { [weak self] event in self?.tell(event, of: address) }
         lane.start {
@@ -122,7 +127,6 @@ extension PassthroughHost {
                 let session = try LeaseSession.open(
                     address, in: memory, on: lane, sysfs: sysfs, loop: loop, told: told)
                 if let core = session.opened { liveGroups.add(address, core.groups) }
-                if let identity = session.identity { inodes.enter(identity, of: address) }
                 opened.resolve(.success(session))
             } catch {
                 opened.resolve(.failure(error))
@@ -147,7 +151,7 @@ extension PassthroughHost {
         Task { await endSession(address, event == .request ? .askedBack : .deviceError) }
     }
 
-    private func warnIfHeld(_ address: PCIAddress) {
+    func warnIfHeld(_ address: PCIAddress) {
         guard let state = leaseStates[address], case .held(let holders) = state.phase else { return }
         let processes = holders.map { "\($0.processID)" }.joined(separator: " ")
         logger.warning(

@@ -6,11 +6,10 @@ struct Planner: Sendable {
     static let driver = "vfio-pci"
 
     let root: HostRoot
-    var inodes = DeviceInodes()
     let interfaceAddresses: @Sendable () throws(KernelError) -> [InterfaceAddress]
 
     var sysfs: Sysfs { root.sysfs }
-    var holderSearch: HolderSearch { HolderSearch(root: root, inodes: inodes) }
+    var holderSearch: HolderSearch { HolderSearch(root: root) }
 
     /// `record`: what vfiod has of it.
     func bindPlan(_ address: PCIAddress, _ record: DeviceRecord?) throws(PassthroughError) -> Plan {
@@ -48,9 +47,12 @@ struct Planner: Sendable {
     }
 
     /// What gives the device back as `record` says. Who holds it does not keep it from beginning, but from ending.
-    func restorePlan(_ address: PCIAddress, _ record: DeviceRecord, _ siblings: SiblingRecords? = nil) -> Plan {
+    /// `users`: the processes of the sessions of other devices.
+    func restorePlan(
+        _ address: PCIAddress, _ record: DeviceRecord, _ siblings: SiblingRecords? = nil, users: Set<Int> = []
+    ) -> Plan {
         let steps = restoreSteps(address, record) + (siblings?.earlier ?? []).flatMap { restoreSteps($0, $1) }
-        return Plan(steps: steps, blockers: holderSearch.holders(of: address).map(\.blocker))
+        return Plan(steps: steps, blockers: holderSearch.holders(of: address, users: users).map(\.blocker))
     }
 
     private func restoreSteps(_ address: PCIAddress, _ record: DeviceRecord) -> [Plan.Step] {

@@ -131,7 +131,7 @@ final class FakeContainer: FakeFile {
     }
 
     func ioctl(_ request: UInt, bytes: inout [UInt8], kernel: FakeKernel) throws(KernelError) -> CInt {
-        guard hasIOMMU else { throw KernelError("ioctl", .inappropriateIOCTLForDevice) }
+        guard hasIOMMU else { throw KernelError("ioctl", .invalidArgument) }
         return try mappings.ioctl(request, bytes: &bytes, vfio)
     }
 

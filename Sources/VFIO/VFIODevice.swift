@@ -45,10 +45,6 @@ public final class VFIODevice: Sendable {
     /// that this object can, and keeps it and its IOMMU group open.
     public func duplicateDescriptor() throws(KernelError) -> OwnedDescriptor { try descriptor.duplicate() }
 
-    /// Which file the open device is. From Linux 6.11 on every VFIO device has an inode of its own; before, all share
-    /// one with eventfds and the like.
-    public func fileIdentity() throws(KernelError) -> FileIdentity { try FileIdentity(of: raw) }
-
     var kernel: any Kernel { group.container.kernel }
     var raw: CInt { descriptor.rawValue }
 }

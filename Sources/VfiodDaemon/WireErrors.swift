@@ -22,10 +22,10 @@ extension VarlinkError {
                 Wire.WrongState(device: device.description, state: state, needed: needed, message: message)
                 .varlinkError
         case .kernel(let device, let step, let error, let hint):
-            let call = error.subject.isEmpty ? error.call : "\(error.call) \(error.subject)"
             self =
                 Wire.KernelRefused(
-                    device: device.description, step: step, call: call, errno: error.errno.name, hint: hint
+                    device: device.description, step: step, call: error.callAndSubject, errno: error.errno.name,
+                    hint: hint
                 ).varlinkError
         case .stillRunning(let device, let operation, let step, let cause):
             self =
@@ -64,6 +64,11 @@ extension PassthroughError {
         case .selfTestUnavailable(_, let message, _): message
         }
     }
+}
+
+extension KernelError {
+    /// The call and what it was applied to, without the errno, which has a field of its own.
+    var callAndSubject: String { subject.isEmpty ? call : "\(call) \(subject)" }
 }
 
 /// Runs a domain call for a handler.

@@ -44,8 +44,13 @@ struct LeaseFixture {
         func close(_ address: PCIAddress) async { open.withLock { $0[address] = nil } }
     }
 
-    /// `existing`: a host that an earlier vfiod has left, with its records.
-    init(_ existing: FakeHost? = nil, canReset: Bool = true) async throws {
+    /// What somebody else has open.
+    private let elsewhere: SharedDescriptor?
+
+    /// `existing`: a host that an earlier vfiod has left, with its records. `before`: what somebody else opens first.
+    init(
+        _ existing: FakeHost? = nil, canReset: Bool = true, before: ((FakeKernel) throws -> OwnedDescriptor)? = nil
+    ) async throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         other = try #require(PCIAddress("0000:00:11.1"))
         apart = try #require(PCIAddress("0000:00:12.0"))
@@ -65,6 +70,7 @@ struct LeaseFixture {
         vfio.add(neighbour, iommuGroup: 3)
         vfio.add(FakeVFIODevice("\(apart)", configuration), iommuGroup: 4)
         kernel.install(vfio, at: "/dev/vfio/")
+        if let before { elsewhere = SharedDescriptor(try before(kernel)) } else { elsewhere = nil }
         loop = try EventLoop(name: "test-loop")
         host = try PassthroughHost(
             PassthroughHost.Configuration(root: HostRoot(path: fake.root), stateDirectory: fake.stateDirectory),

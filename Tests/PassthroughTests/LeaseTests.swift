@@ -171,6 +171,26 @@ struct LeaseTests {
         #expect(await third.host.leases().isEmpty)
     }
 
+    @Test("a device that somebody kept from a session of an earlier vfiod is held after the restart")
+    func restartHeld() async throws {
+        let first = try await LeaseFixture()
+        try await first.attach()
+        first.stop()
+        first.fake.addProcess(42, command: "keeper", open: ["/dev/vfio/3"])
+        let second = try await LeaseFixture(
+            first.fake,
+            before: { kernel in
+                try kernel.open("/dev/vfio/3", .readWrite)
+            })
+        defer { second.stop() }
+        let state = try #require(await second.state())
+        #expect(state.state == .held && state.holders.map(\.processID) == [42])
+        guard case .notReady(_, "held", _) = await sessionFailure(of: { try await second.begin() }) else {
+            Issue.record("a session of a held device began")
+            return
+        }
+    }
+
     @Test("a socket that cannot be made leaves no lease")
     func noSocket() async throws {
         let host = try await LeaseFixture()

@@ -106,6 +106,10 @@ struct VFIORule: Sendable, CustomTestStringConvertible {
         case hotResetInfo(room: Int, size: UInt32? = nil, counts: UInt32? = nil, Outcome)
         /// VFIO_DEVICE_PCI_HOT_RESET with these descriptors.
         case hotReset([HotResetDescriptor], flags: UInt32 = 0, Outcome)
+        /// VFIO_IOMMU_MAP_DMA of the rule's memory, 16 pages, from `memory` on; flags: 1 read, 2 write.
+        case map(UInt64, size: UInt64, memory: UInt64 = 0, flags: UInt32 = 3, Outcome)
+        /// VFIO_IOMMU_UNMAP_DMA, and how many bytes that took out.
+        case unmap(UInt64, size: UInt64, bytes: UInt64 = 0, Outcome)
         /// The rule's eventfd of this number is written.
         case signal(Int)
         /// What the rule's eventfds have counted since the last look; those not named nothing.

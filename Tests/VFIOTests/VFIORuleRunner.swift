@@ -13,11 +13,13 @@ final class VFIORuleRunner {
     private var group: SharedDescriptor?
     private var devices: [SharedDescriptor] = []
     private var eventfds: [Int: EventFD] = [:]
+    private let memory: SharedMemory
 
     init(_ host: VFIOHost, _ device: RuleDevice) throws {
         let place = try #require(host.places[device], "\(host.name) has no \(device)")
         self.host = host
         (address, iommuGroup) = place
+        memory = try SharedMemory(name: "rule", length: 16 * 4096)
     }
 
     static func run(_ rule: VFIORule, on host: VFIOHost) throws {
@@ -93,6 +95,19 @@ final class VFIORuleRunner {
             try expect(outcome, text) {
                 _ = try kernel.ioctl(
                     raw, CLINUX_VFIO_DEVICE_PCI_HOT_RESET, "VFIO_DEVICE_PCI_HOT_RESET", buffer: &words)
+            }
+        case .map(let iova, let size, let offset, let flags, let outcome):
+            var words = [32 | UInt64(flags) << 32, memory.memory.address + offset, iova, size]
+            let raw = try #require(container).rawValue
+            try expect(outcome, text) {
+                _ = try kernel.ioctl(raw, CLINUX_VFIO_IOMMU_MAP_DMA, "VFIO_IOMMU_MAP_DMA", buffer: &words)
+            }
+        case .unmap(let iova, let size, let bytes, let outcome):
+            var words = [24, iova, size]
+            let raw = try #require(container).rawValue
+            try expect(outcome, text) {
+                _ = try kernel.ioctl(raw, CLINUX_VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA", buffer: &words)
+                #expect(words.last == bytes, "\(text)")
             }
         case .signal(let number): try eventfd(number).signal()
         case .arrivals(let expected):

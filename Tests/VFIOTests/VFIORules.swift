@@ -2,7 +2,7 @@
 enum VFIORules {
     static let all =
         opening + information + validation + line + command + messages + table + blocks + single + lifetime
-        + rootBus
+        + rootBus + memory
 
     // MARK: Opening (group.c, container.c)
 

@@ -159,6 +159,32 @@ struct OutputTests {
                 """)
     }
 
+    @Test("leases are a table, with who uses or holds each device, and what failed below it")
+    func leases() {
+        func device(_ address: String, _ state: String) -> Wire.LeasedDevice {
+            Wire.LeasedDevice(
+                device: address, socket: "/run/x", state: state, session: nil, holders: [], failure: nil)
+        }
+        var devices = [
+            device("0000:00:10.0", "in-use"), device("0000:00:11.0", "held"), device("0000:00:12.0", "failed"),
+        ]
+        devices[0].session = Wire.SessionPeer(processId: 77, uid: 1000, gid: 36)
+        devices[1].holders = [Wire.Holder(processId: 99, command: "keeper", unit: "vm.service", descriptors: [3])]
+        devices[2].failure = "reset: EIO"
+        let lease = Wire.Lease(
+            iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors", devices: devices, mappings: 0, mappedBytes: 0)
+        #expect(
+            LeasesVerb.text(Leases.Reply(leases: [lease])) == """
+                DEVICE        GROUP   UID  GID  MODE         STATE   PROCESS
+                0000:00:10.0      3  1000   36  descriptors  in-use  77
+                0000:00:11.0      3  1000   36  descriptors  held    99 (keeper) of vm.service
+                0000:00:12.0      3  1000   36  descriptors  failed  -
+
+                0000:00:12.0 failed: reset: EIO
+
+                """)
+    }
+
     @Test("a device's details say what is there, and what a bind would meet")
     func describe() {
         let details = Wire.Details(

@@ -42,7 +42,6 @@ enum JSON: Decodable, Hashable {
 struct WireConformanceTests {
     private let description: InterfaceDescription
 
-
     init() throws { self.init(try VfiodInterface.description()) }
 
     private init(_ description: InterfaceDescription) { self.description = description }
@@ -153,7 +152,8 @@ struct WireConformanceTests {
             Detach.self, Detach.Parameters(device: device, dryRun: true),
             [Detach.Reply(plan: Samples.plan, progress: "x")])
         try check(
-            Leases.Reply(leases: [Samples.lease]), try #require(description.methods[Leases.name]).output, "Leases reply")
+            Leases.Reply(leases: [Samples.lease]), try #require(description.methods[Leases.name]).output, "Leases reply"
+        )
         try check(
             Interrupts.self, Interrupts.Parameters(device: device), [Interrupts.Reply(groups: [Samples.group])])
     }
@@ -223,7 +223,8 @@ struct WireConformanceTests {
             ])
         try own.check(Session.OpenDevice.self, none, [none])
         try own.check(
-            Session.MapMemory.self, Session.MapMemory.Parameters(iova: 0, size: 4096, offset: 0, writable: true), [none])
+            Session.MapMemory.self, Session.MapMemory.Parameters(iova: 0, size: 4096, offset: 0, writable: true), [none]
+        )
         try own.check(Session.UnmapMemory.self, Session.UnmapMemory.Parameters(iova: 0, size: 4096), [none])
         try own.check(Session.SetNotifiers.self, notifiers, [none])
         try own.check(Session.GetNotifiers.self, notifiers, [none])

@@ -28,16 +28,17 @@ struct HoldSearch: Sendable {
     let iommuGroup: Int?
     let search: HolderSearch
     let kernel: any Kernel
-    /// The processes of sessions that use another device of the same IOMMU group, which vfiod then has open too.
-    let neighbours: [Int]
+    /// The processes of the sessions of other devices.
+    let users: Set<Int>
+    /// Whether vfiod has the IOMMU group open, for a session of another device of it.
+    let isShared: Bool
 
     /// Blocks for as long as the IOMMU group's device takes to be opened or closed.
     func run() -> Finding {
-        if neighbours.isEmpty, let iommuGroup, let isOpen = try? VFIOGroup.isOpen(iommuGroup, kernel) {
-            return Finding(isHeld: isOpen, holders: isOpen ? search.holders(of: address) : [])
+        if !isShared, let iommuGroup, let isOpen = try? VFIOGroup.isOpen(iommuGroup, kernel) {
+            return Finding(isHeld: isOpen, holders: isOpen ? search.holders(of: address, users: users) : [])
         }
-        let others = neighbours.isEmpty ? [] : Set(neighbours + [Int(getpid())])
-        let holders = search.holders(of: address, except: others)
+        let holders = search.holders(of: address, users: users, except: isShared ? Int(getpid()) : nil)
         return Finding(isHeld: !holders.isEmpty, holders: holders)
     }
 }

@@ -40,7 +40,10 @@ final class LeaseMemory: Sendable {
     private let limits: LeaseLimits
     private let kernel: any Kernel
     private let sysfs: Sysfs
+    /// Held only to look and to enter, so that nobody who asks waits for the kernel.
     private let open = Lock<Open?>(nil)
+    /// Held while the container is opened or closed, by lanes only.
+    private let transition = Lock(())
 
     init(iommuGroup: Int, limits: LeaseLimits, kernel: any Kernel, sysfs: Sysfs) {
         (self.iommuGroup, self.limits, self.kernel, self.sysfs) = (iommuGroup, limits, kernel, sysfs)
@@ -57,26 +60,37 @@ final class LeaseMemory: Sendable {
 
     /// A session of a device comes, which then opens the device. Blocks.
     func join(_ user: PCIAddress) throws(KernelError) -> VFIOGroup {
-        try open.withLock { (open) throws(KernelError) in
-            if open == nil {
-                let container = try VFIOContainer(kernel)
-                let group = try VFIOGroup(iommuGroup, in: container)
-                try container.setIOMMU()
-                open = Open(
-                    container: container, group: group, lane: try BlockingLane(name: "dma-\(iommuGroup)"),
-                    reserved: sysfs.reservedRegions(ofIOMMUGroup: iommuGroup))
-            }
-            open?.users.insert(user)
-            guard let group = open?.group else { throw KernelError("open", on: "IOMMU group", .badFileDescriptor) }
+        try transition.withLock { (_) throws(KernelError) in
+            if let group = enter(user) { return group }
+            let container = try VFIOContainer(kernel)
+            let group = try VFIOGroup(iommuGroup, in: container)
+            try container.setIOMMU()
+            let opened = Open(
+                container: container, group: group, lane: try BlockingLane(name: "dma-\(iommuGroup)"),
+                reserved: sysfs.reservedRegions(ofIOMMUGroup: iommuGroup), users: [user])
+            open.withLock { $0 = opened }
             return group
         }
     }
 
     /// A session is over. The last one closes the container, with all that is still mapped. Blocks.
     func leave(_ user: PCIAddress) {
+        transition.withLock { _ in
+            let last = open.withLock { open -> Open? in
+                open?.users.remove(user)
+                guard let left = open, left.users.isEmpty else { return nil }
+                open = nil
+                return left
+            }
+            // Closes here, outside of the other lock.
+            withExtendedLifetime(last) {}
+        }
+    }
+
+    private func enter(_ user: PCIAddress) -> VFIOGroup? {
         open.withLock { open in
-            open?.users.remove(user)
-            if open?.users.isEmpty ?? true { open = nil }
+            open?.users.insert(user)
+            return open?.group
         }
     }
 

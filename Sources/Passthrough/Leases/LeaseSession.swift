@@ -22,8 +22,6 @@ final class LeaseSession: DeviceSession {
     let lane: BlockingLane
     /// What the configuration space said of the device before the session: it says so again after it.
     let signature: DeviceSignature
-    /// Which file the open device is.
-    let identity: FileIdentity?
     private let core: Lock<Core?>
     private let ending = Lock<SessionEndReason?>(nil)
 
@@ -32,7 +30,6 @@ final class LeaseSession: DeviceSession {
     ) {
         (self.address, self.memory, self.lane, self.signature) = (address, memory, lane, signature)
         self.core = Lock(core)
-        identity = try? core.device.fileIdentity()
     }
 
     /// Opens the device, on `lane`, whose thread calls this. What the device tells of is given to `told` on `loop`.

@@ -13,9 +13,10 @@ struct LeaseState: Sendable {
     }
 
     var phase: Phase
-    let peer: SessionPeer
+    /// Whose session it is or was, if there was one since vfiod began.
+    var peer: SessionPeer?
     /// To be called when the session is over.
-    let ended: @Sendable () -> Void
+    var ended: @Sendable () -> Void = {}
 
     var state: LeasedDevice.State {
         switch phase {
@@ -37,11 +38,13 @@ struct LeaseState: Sendable {
     var holders: [Holder] { if case .held(let holders) = phase { holders } else { [] } }
     var failure: String? { if case .failed(let reason) = phase { reason } else { nil } }
 
+    private var who: String { peer?.description ?? "somebody" }
+
     /// Why no session may begin, as a sentence.
     var message: String {
         switch phase {
-        case .opening, .inUse: "It is used by \(peer)."
-        case .ending: "The session of \(peer) is being ended."
+        case .opening, .inUse: "It is used by \(who)."
+        case .ending: "The session of \(who) is being ended."
         case .held(let holders) where holders.isEmpty: "A process that cannot be found has it open."
         case .held(let holders): "It is open in " + holders.map(\.description).joined(separator: ", ") + "."
         case .failed(let reason): "The last session did not end well: \(reason). Detach it."

@@ -30,10 +30,10 @@ extension VarlinkError {
     }
 
     private init(_ error: KernelError, step: String, _ device: PCIAddress) {
-        let call = error.subject.isEmpty ? error.call : "\(error.call) \(error.subject)"
         self =
             Session.KernelRefused(
-                device: "\(device)", step: step, call: call, errno: error.errno.name, hint: LeaseError.hint(error, step)
+                device: "\(device)", step: step, call: error.callAndSubject, errno: error.errno.name,
+                hint: LeaseError.hint(error, step)
             ).varlinkError
     }
 }

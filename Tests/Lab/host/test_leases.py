@@ -180,7 +180,7 @@ def session_killed():
     expect_equal(differences(before, snapshot_all()), [], "state after Restore")
 
 
-@test(levels=("host", "kernel-6.1"), deadline=120)
+@test(levels=("host", "kernel-backports"), deadline=120)
 def kept_descriptor():
     """A child that keeps the device's descriptor is named, and nobody gets the device before it ends."""
     bind(EDU)
