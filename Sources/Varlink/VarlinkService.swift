@@ -72,10 +72,8 @@ public struct VarlinkService: Sendable {
         VarlinkError(protocolError, Reason(reason: reason)).reply
     }
 
-    /// Carries out one message. `stream` takes replies before the last, in order.
-    func answer(
-        _ message: [UInt8], from peer: PeerCredentials, stream: @escaping @Sendable ([UInt8]) -> Void
-    ) async -> Answer {
+    /// Carries out one message. `path` takes replies before the last, in order.
+    func answer(_ message: [UInt8], from peer: PeerCredentials, path: ReplyPath) async -> Answer {
         let envelope: CallEnvelope
         do throws(CallEnvelope.Malformed) {
             envelope = try CallEnvelope.read(message)
@@ -83,7 +81,7 @@ public struct VarlinkService: Sendable {
             return .malformed(reason: error.reason, reply: violation(error.reason))
         }
         let call = VarlinkCall(
-            peer: peer, method: envelope.method, wantsMore: envelope.more == true, stream: stream)
+            peer: peer, method: envelope.method, wantsMore: envelope.more == true, path: path)
         let reply: [UInt8]
         do throws(VarlinkError) {
             reply = try await method(envelope.method).answer(message, call)
