@@ -7,6 +7,9 @@ public protocol DeviceOperations: Sendable {
     /// Every PCI function of the host, in the order of addresses.
     func list() async throws(PassthroughError) -> [DeviceSummary]
 
+    /// The devices as they are now, and all that happens to them from then on.
+    func follow() async throws(PassthroughError) -> DeviceFeed
+
     /// All there is to know about one device.
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails
 

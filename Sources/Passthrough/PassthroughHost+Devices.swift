@@ -65,7 +65,7 @@ extension PassthroughHost: DeviceOperations {
             operation: running[address]?.operation.snapshot)
     }
 
-    private func summary(_ device: Inventory.Device) -> DeviceSummary {
+    func summary(_ device: Inventory.Device) -> DeviceSummary {
         let (attributes, function) = (device.attributes, device.attributes.function)
         return DeviceSummary(
             address: function.address, name: attributes.names.device, className: attributes.names.kind,

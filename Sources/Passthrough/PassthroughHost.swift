@@ -69,6 +69,7 @@ public actor PassthroughHost {
     nonisolated let loop: EventLoop
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
+    nonisolated let followers = DeviceFollowers()
     /// For what is read of the host's processes, mounts and the like, and never waits for a device.
     nonisolated let readingLane: BlockingLane
     /// For what is read of devices and never waits for them.
@@ -81,6 +82,8 @@ public actor PassthroughHost {
     var firstScan: Task<Void, Never>?
     /// Whether the kernel's events are being entered.
     var isEnteringNews = false
+    /// The members of IOMMU groups that have come to stand against the use of a bound device, by that device.
+    var drifts: [PCIAddress: [PCIAddress: Blocker]] = [:]
     /// What waits for devices, at most one reading each.
     var liveReadings: [PCIAddress: LiveReading] = [:]
     /// The devices whose reading did not come in time, and has not come yet.

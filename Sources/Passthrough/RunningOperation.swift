@@ -14,9 +14,15 @@ final class RunningOperation: Sendable {
     /// bind, restore, selftest or close.
     let name: String
     private let state: Lock<State>
+    private let onStep: @Sendable (OperationState) -> Void
 
-    init(_ name: String, step: String, progress: ProgressReport?) {
+    /// `onStep` is called as `progress` is, whether somebody waits for the operation or not.
+    init(
+        _ name: String, step: String, progress: ProgressReport?,
+        onStep: @escaping @Sendable (OperationState) -> Void = { _ in }
+    ) {
         self.name = name
+        self.onStep = onStep
         state = Lock(State(step: step, since: epochSeconds(), progress: progress))
     }
 
@@ -29,6 +35,7 @@ final class RunningOperation: Sendable {
             state.stepsBegun += 1
             // Under the lock, as lines are promised in order and not after the end.
             state.progress?(line)
+            onStep(snapshot(state))
         }
     }
 
@@ -40,8 +47,10 @@ final class RunningOperation: Sendable {
     /// Says what holds the step up, once as long as it stays the same.
     func note(_ text: String) {
         state.withLock { state in
-            if state.note != text { state.progress?(text) }
+            if state.note == text { return }
             state.note = text
+            state.progress?(text)
+            onStep(snapshot(state))
         }
     }
 
@@ -54,6 +63,10 @@ final class RunningOperation: Sendable {
     var stepsBegun: Int { state.withLock { $0.stepsBegun } }
 
     var snapshot: OperationState {
-        state.withLock { OperationState(name: name, step: $0.step, since: $0.since, note: $0.note) }
+        state.withLock { snapshot($0) }
+    }
+
+    private func snapshot(_ state: borrowing State) -> OperationState {
+        OperationState(name: name, step: state.step, since: state.since, note: state.note)
     }
 }

@@ -24,8 +24,7 @@ struct CommonOptions: ParsableArguments {
         _ method: String, _ parameters: some VarlinkParameters, as type: Reply.Type,
         progress: ((Reply) -> String?)? = nil
     ) throws -> Reply {
-        do throws(VarlinkClientError) {
-            var client = try VarlinkClient(path: socket)
+        try connected { (client) throws(VarlinkClientError) in
             guard let progress else { return try client.call(method, parameters, as: type) }
             var last: Reply?
             try client.stream(method, parameters, as: type) { reply in
@@ -34,6 +33,31 @@ struct CommonOptions: ParsableArguments {
             }
             guard let last else { throw .closed }
             return last
+        }
+    }
+
+    /// Calls a method that goes on telling, and prints each reply in a line: as JSON if that was asked for, else `text`.
+    func follow<Method: VfiodMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters, text: (Method.Reply) -> String
+    ) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        try connected { (client) throws(VarlinkClientError) in
+            try client.stream(Method.fullName, parameters, as: Method.Reply.self) { reply in
+                let line = json ? (try? encoder.encode(reply)).map { String(decoding: $0, as: UTF8.self) } : text(reply)
+                if let line { print(line) }
+                flushStandardOutput()
+            }
+        }
+    }
+
+    /// Does something with a connection to vfiod; an error is printed, and becomes the exit status.
+    private func connected<Value>(
+        _ body: (inout VarlinkClient) throws(VarlinkClientError) -> Value
+    ) throws -> Value {
+        do throws(VarlinkClientError) {
+            var client = try VarlinkClient(path: socket)
+            return try body(&client)
         } catch {
             let failure = Failure(error, socket: socket)
             writeToStandardError("vfioctl: \(failure.text)\n")

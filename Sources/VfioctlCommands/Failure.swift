@@ -59,6 +59,11 @@ struct Failure {
             return "\(error.operation) of \(error.device) ended early: the device reported an uncorrectable error. "
                 + "The kernel log says which (journalctl -k -g AER)."
         }
+        if let error = Wire.MonitorEnded(error) {
+            return error.reason == "stopping"
+                ? "vfiod ends, so there is nothing more to tell."
+                : "events were lost, because they were read too slowly. Begin again, to see the devices as they are now."
+        }
         if let error = Wire.SelfTestUnavailable(error) {
             return "\(error.device) cannot be tested: \(error.message) \(error.hint)"
         }

@@ -20,7 +20,7 @@ public struct Vfioctl: ParsableCommand {
         version: VfiodInterface.packageVersion,
         subcommands: [
             ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, SelfTestVerb.self,
-            InterruptsVerb.self, VersionVerb.self,
+            InterruptsVerb.self, MonitorVerb.self, VersionVerb.self,
         ])
 
     /// Creates the command.

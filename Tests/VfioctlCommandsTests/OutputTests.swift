@@ -252,4 +252,30 @@ struct OutputTests {
         #expect(Failure(.closed, socket: "/s").status == ExitStatus.unreachable)
         #expect(Failure(.unintelligible(reason: "x"), socket: "/s").status == ExitStatus.failed)
     }
+
+    @Test("an event is one line: what happened, to which device, and what it is like then")
+    func events() {
+        var edu = Self.edu
+        edu.state = "bound"
+        edu.driver = "vfio-pci"
+        let operation = Wire.Operation(name: "bind", step: "probe", since: 1, note: "held by process 7")
+        let lines = [
+            Wire.Event(kind: "complete"),
+            Wire.Event(kind: "removed", address: edu.address),
+            Wire.Event(kind: "device", address: edu.address, device: Self.edu, virtualFunctions: 2, drift: []),
+            Wire.Event(kind: "operation-step", address: edu.address, operation: operation),
+            Wire.Event(
+                kind: "operation-ended", address: edu.address, device: edu, operation: operation, failure: "no"),
+            Wire.Event(kind: "drift-begun", address: edu.address, drift: [Self.sibling]),
+        ].map(MonitorVerb.line)
+        #expect(
+            lines == [
+                "complete", "removed         0000:00:10.0",
+                "device          0000:00:10.0  available, no driver, IOMMU group 3, 2 virtual functions, Device 11e8",
+                "operation-step  0000:00:10.0  bind at probe: held by process 7",
+                "operation-ended 0000:00:10.0  bound, driver vfio-pci, IOMMU group 3, Device 11e8; "
+                    + "bind at probe: held by process 7; failed: no",
+                "drift-begun     0000:00:10.0  0000:00:11.0 is in use.",
+            ])
+    }
 }

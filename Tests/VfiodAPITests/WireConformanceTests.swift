@@ -112,13 +112,17 @@ struct WireConformanceTests {
         #expect(
             Set(description.methods.keys)
                 == [
-                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SelfTest.name,
+                    List.name, Monitor.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SelfTest.name,
                     Interrupts.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
         try check(
             List.Reply(devices: [Samples.device]), try #require(description.methods[List.name]).output, "List reply")
+        #expect(Monitor.Parameters.fields == description.methods[Monitor.name]?.input.map(\.name))
+        let told = try #require(description.methods[Monitor.name]).output
+        try check(Monitor.Reply(event: Samples.event), told, "Monitor reply")
+        try check(Monitor.Reply(event: Wire.Event(kind: "complete")), told, complete: false, "Monitor reply")
         try check(Describe.self, Describe.Parameters(device: device), [Describe.Reply(details: Samples.details)])
         try check(
             PlanOperation.self, PlanOperation.Parameters(operation: "bind", device: device, consent: ["swap"]),
@@ -165,6 +169,7 @@ struct WireConformanceTests {
             try sample(Wire.StillRunning(device: device, operation: "restore", step: "unbind", cause: "x")),
             try sample(Wire.DeviceAskedBack(device: device, operation: "selftest")),
             try sample(Wire.DeviceFailed(device: device, operation: "selftest")),
+            try sample(Wire.MonitorEnded(reason: "stopping")),
             try sample(Wire.SelfTestUnavailable(device: device, message: "x", hint: "x")),
             try sample(Wire.ProtocolError(reason: "x")),
         ]
@@ -222,6 +227,9 @@ enum Samples {
         holders: [Wire.Holder(processId: 7, command: "qemu", unit: "vm.service", descriptors: [9])],
         hostUses: plan.blockers, unread: ["config"], bindPlan: plan, drift: plan.blockers, recorded: ["driver": "edu"],
         operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
+    static let event = Wire.Event(
+        kind: "operation-ended", address: "0000:00:10.0", device: device, virtualFunctions: 7,
+        operation: details.operation, failure: "x", drift: plan.blockers)
     static let sparseDetails = Wire.Details(
         device: Wire.Device(
             address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8",

@@ -9,6 +9,7 @@ actor InMemoryDevices: DeviceOperations {
     private var states: [PCIAddress: DeviceState] = [:]
     private(set) var requests: [SelfTestRequest] = []
     private(set) var consents: [Set<Consent>] = []
+    private var followers: [AsyncStream<DeviceEvent>.Continuation] = []
     /// What the next changing call throws.
     var failure: PassthroughError?
 
@@ -34,6 +35,19 @@ actor InMemoryDevices: DeviceOperations {
         var found: [DeviceSummary] = []
         for address in states.keys.sorted() { found.append(try summary(address)) }
         return found
+    }
+
+    func follow() async throws(PassthroughError) -> DeviceFeed {
+        let (events, queue) = AsyncStream.makeStream(of: DeviceEvent.self)
+        followers.append(queue)
+        return DeviceFeed(devices: try await list().map { DeviceStatus(summary: $0) }, events: events)
+    }
+
+    /// Tells those who follow of an event, and ends their queues if it is nil.
+    func tell(_ event: DeviceEvent?) {
+        for queue in followers {
+            if let event { queue.yield(event) } else { queue.finish() }
+        }
     }
 
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {

@@ -148,7 +148,7 @@ struct ShowVerb: ParsableCommand {
     }
 
     private static func line(_ name: String, _ value: String) -> String {
-        name + String(repeating: " ", count: max(1, 15 - name.count)) + value
+        padded(name, 15) + value
     }
 
     private static func line(_ name: String, ifAny value: String?) -> [String] {
