@@ -14,6 +14,8 @@ public actor PassthroughHost {
         public var root: HostRoot
         /// Where the intent log is kept. Its parent must exist.
         public var stateDirectory: String
+        /// What the devices and pools of this host are called.
+        public var names: NamedDevices
         /// How long a call waits for one step of an operation, which goes on in the background then.
         public var stepDeadline: Duration
         /// How often a step that does not end is looked at, to say who holds it up.
@@ -30,6 +32,7 @@ public actor PassthroughHost {
         /// Creates a configuration.
         public init(
             root: HostRoot = HostRoot(), stateDirectory: String = "/var/lib/vfiod",
+            names: NamedDevices = NamedDevices(),
             stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
             readDeadline: Duration = .seconds(1), retryInterval: Duration = .seconds(5),
             selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
@@ -37,6 +40,7 @@ public actor PassthroughHost {
         ) {
             self.root = root
             self.stateDirectory = stateDirectory
+            self.names = names
             self.stepDeadline = stepDeadline
             self.watchInterval = watchInterval
             self.readDeadline = readDeadline

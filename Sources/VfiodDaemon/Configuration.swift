@@ -23,6 +23,9 @@ public struct Configuration: Hashable, Sendable {
     /// The bounds of a self-test.
     public var selfTestLimits = SelfTestLimits()
 
+    /// What the devices and pools of this host are called.
+    public var names = NamedDevices()
+
     /// The defaults.
     public init() {}
 }

@@ -26,7 +26,8 @@ public func runVfiod(_ configuration: Configuration) async throws {
     defer { loop.stop() }
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
-            stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
+            stateDirectory: configuration.stateDirectory, names: configuration.names,
+            stepDeadline: configuration.stepDeadline,
             selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits),
         on: loop, uevents: try UeventSocket(), logger: logger)
     _ = try await host.recover()

@@ -32,7 +32,7 @@ struct HostFixture {
     /// `files` stand between the host and its sysfs; `log` gets the lines that are logged.
     init(
         _ existing: FakeHost? = nil, addresses: [InterfaceAddress] = [], files: any FileReading = LiveFiles(),
-        log: Lines? = nil
+        log: Lines? = nil, names: NamedDevices = NamedDevices()
     ) throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         if let existing {
@@ -45,7 +45,7 @@ struct HostFixture {
         loop = try RunningLoop()
         host = try PassthroughHost(
             PassthroughHost.Configuration(
-                root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory,
+                root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory, names: names,
                 stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
             on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, clock: clock,

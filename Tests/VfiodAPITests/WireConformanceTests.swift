@@ -126,10 +126,10 @@ struct WireConformanceTests {
         try check(Describe.self, Describe.Parameters(device: device), [Describe.Reply(details: Samples.details)])
         try check(
             PlanOperation.self, PlanOperation.Parameters(operation: "bind", device: device, consent: ["swap"]),
-            [PlanOperation.Reply(plan: Samples.plan, refusedBy: Samples.plan.blockers)])
+            [PlanOperation.Reply(device: device, plan: Samples.plan, refusedBy: Samples.plan.blockers)])
         try check(
             Bind.self, Bind.Parameters(device: device, consent: ["swap"], dryRun: true),
-            [Bind.Reply(plan: Samples.plan, progress: "x")])
+            [Bind.Reply(device: device, plan: Samples.plan, progress: "x")])
         try check(
             Restore.self, Restore.Parameters(device: device, dryRun: true),
             [Restore.Reply(plan: Samples.plan, progress: "x")])
@@ -161,6 +161,13 @@ struct WireConformanceTests {
         let device = "0000:00:10.0"
         let samples: [(String, JSON)] = [
             try sample(Wire.DeviceNotFound(device: device)),
+            try sample(
+                Wire.IdentityMismatch(device: "n", address: device, part: "id", expected: "x", found: "y")),
+            try sample(Wire.IdentityUnknown(device: "n", part: "serial", candidates: [device])),
+            try sample(Wire.AmbiguousDevice(device: "n", candidates: [device])),
+            try sample(Wire.DeviceIsPool(device: "n", members: [device])),
+            try sample(
+                Wire.PoolExhausted(device: "n", members: [Wire.PoolMember(member: device, reason: "x")])),
             try sample(Wire.Refused(device: device, operation: "bind", blockers: Samples.plan.blockers)),
             try sample(Wire.DeviceBusy(device: device, operation: "bind", step: "unbind")),
             try sample(Wire.WrongState(device: device, state: "available", needed: "bound", message: "x")),
@@ -200,8 +207,8 @@ struct WireConformanceTests {
 /// Values with every field set.
 enum Samples {
     static let device = Wire.Device(
-        address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8", classCode: "00ff00",
-        driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
+        address: "0000:00:10.0", name: "n", configuredName: "nic0", className: "c", vendorId: "1234", deviceId: "11e8",
+        classCode: "00ff00", driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
     static let plan = Wire.Plan(
         steps: [Wire.Step(action: "write", target: "/sys/x", value: "1")],
         blockers: [

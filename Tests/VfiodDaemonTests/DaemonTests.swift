@@ -101,7 +101,7 @@ struct DaemonTests {
             ) -> SelfTest.Parameters {
                 SelfTest.Parameters(device: device, type: type, vectors: vectors, count: count, fault: fault)
             }
-            for device in ["", "x", "0000:00:10", "0000:00:20.0", "../../x", "0000:00:10.8"] {
+            for device in ["", "-x", "0000:00:10", "0000:00:20.0", "../../x", "0000:00:10.8"] {
                 #expect(try await wrong(selfTest(device: device)) == "device")
             }
             for vectors in [0, -1, 2049, Int.max, Int.min] {
@@ -186,6 +186,18 @@ struct DaemonTests {
             let failed = try await refusal(.deviceFailed(address, operation: "selftest"))
             #expect(Wire.DeviceFailed(failed) == Wire.DeviceFailed(device: Self.edu, operation: "selftest"))
             #expect(daemon.log.all.contains { $0.contains("ended early: the host asks for the device back") })
+            let mismatch = try await refusal(
+                .identityMismatch("nic0", address, part: .serial, expected: "1", found: "2"))
+            #expect(
+                Wire.IdentityMismatch(mismatch)
+                    == Wire.IdentityMismatch(
+                        device: "nic0", address: Self.edu, part: "serial", expected: "1", found: "2"))
+            let unknown = try await refusal(.identityUnknown("nic0", [address]))
+            #expect(
+                Wire.IdentityUnknown(unknown)
+                    == Wire.IdentityUnknown(device: "nic0", part: "serial", candidates: [Self.edu]))
+            let ambiguous = try await refusal(.ambiguous("nic0", [address]))
+            #expect(Wire.AmbiguousDevice(ambiguous) == Wire.AmbiguousDevice(device: "nic0", candidates: [Self.edu]))
             let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
             #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
             #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })

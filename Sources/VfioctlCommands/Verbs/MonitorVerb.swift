@@ -31,7 +31,7 @@ struct MonitorVerb: ParsableCommand {
         [
             device.state, device.driver.map { "driver \($0)" } ?? "no driver",
             device.iommuGroup.map { "IOMMU group \($0)" }, event.virtualFunctions.map { "\($0) virtual functions" },
-            device.name,
+            device.configuredName.map { "called \($0)" }, device.name,
         ].compactMap(\.self).joined(separator: ", ")
     }
 
