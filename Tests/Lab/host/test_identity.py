@@ -87,7 +87,8 @@ def what_does_not_fit_is_named():
 
 @test(deadline=120)
 def names():
-    configure(f'\n[[device]]\nname = "nic"\nserial = "{serial()}"\n[[device]]\nname = "lost"\naddress = "{EDU}"\nslot = "77"\n')
+    lost = f'[[device]]\nname = "lost"\naddress = "{EDU}"\nslot = "77"\n'
+    configure(f'\n[[device]]\nname = "nic"\nserial = "{serial()}"\n{lost}')
     expect_equal(devices()[E1000E].get("configuredName"), "nic", "configured name")
     expect("configuredName" not in devices()[EDU], f"{EDU} has a name, though its slot differs")
     expect("CALLED" in vfioctl("list").stdout and "nic" in vfioctl("show", "nic").stdout, "names are not shown")

@@ -128,7 +128,8 @@ def virtual_functions():
     write(PCI / IGB / "sriov_numvfs", "0")
     follower.wait(address, "removed", lambda event: event["kind"] == "removed")
     follower.wait(IGB, "none again", lambda event: event.get("virtualFunctions") == 0)
-    expect_equal((follower.kinds(address)[0], follower.kinds(address)[-1]), ("added", "removed"), "first and last event")
+    kinds = follower.kinds(address)
+    expect_equal((kinds[0], kinds[-1]), ("added", "removed"), "first and last event")
 
 
 @test(deadline=300)
