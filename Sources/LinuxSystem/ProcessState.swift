@@ -36,6 +36,11 @@ public func writeToStandardError(_ text: String) {
     _ = unsafe bytes.withUnsafeBytes { unsafe write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
 
+/// Writes out what was printed to standard output and is still kept back because no terminal is there (fflush(3)).
+public func flushStandardOutput() {
+    _ = fflush(nil)
+}
+
 /// Makes standard output and standard error lead to /dev/null.
 public func discardOutput() throws(KernelError) {
     let null = try openFile("/dev/null", .writeOnly)

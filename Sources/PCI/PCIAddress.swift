@@ -30,6 +30,12 @@ public struct PCIAddress: Hashable, Comparable, Sendable, LosslessStringConverti
         self.init(domain: domain, bus: bus, device: device, function: function)
     }
 
+    /// Reads it as people write it: as sysfs does, or without the domain where that is 0. Nil for anything else.
+    public init?(abbreviated text: String) {
+        guard let address = PCIAddress(text) ?? PCIAddress("0000:" + text) else { return nil }
+        self = address
+    }
+
     /// The form sysfs uses.
     public var description: String {
         let functionDigit = String(function, radix: 16)
@@ -41,7 +47,7 @@ public struct PCIAddress: Hashable, Comparable, Sendable, LosslessStringConverti
         (left.domain, left.bus, left.device, left.function) < (right.domain, right.bus, right.device, right.function)
     }
 
-    private static func isHexDigit(_ byte: UInt8) -> Bool {
+    static func isHexDigit(_ byte: UInt8) -> Bool {
         (0x30...0x39).contains(byte) || (0x41...0x46).contains(byte) || (0x61...0x66).contains(byte)
     }
 }

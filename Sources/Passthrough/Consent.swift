@@ -23,7 +23,7 @@ public struct Consent: Hashable, Sendable, CustomStringConvertible {
             return nil
         }
         if let place = parts.dropFirst().first {
-            guard let member = PCIAddress(String(place)) ?? PCIAddress("0000:\(place)") else { return nil }
+            guard let member = PCIAddress(abbreviated: String(place)) else { return nil }
             self.init(code, of: member)
         } else {
             // Who else is in the IOMMU group is what the consent has to show that the caller knows.

@@ -7,6 +7,12 @@ public protocol DeviceOperations: Sendable {
     /// Every PCI function of the host, in the order of addresses.
     func list() async throws(PassthroughError) -> [DeviceSummary]
 
+    /// The device or the pool that a selector names.
+    func target(of selector: DeviceSelector) async throws(PassthroughError) -> DeviceTarget
+
+    /// The devices as they are now, and all that happens to them from then on.
+    func follow() async throws(PassthroughError) -> DeviceFeed
+
     /// All there is to know about one device.
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails
 
@@ -17,6 +23,11 @@ public protocol DeviceOperations: Sendable {
     func bind(
         _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
+
+    /// Binds the first device of a pool that is free. With `dryRun`, only chooses and plans.
+    func bind(
+        firstFreeOf pool: String, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> PoolChoice
 
     /// Gives back. With `dryRun`, only returns the plan.
     func restore(
@@ -125,6 +136,8 @@ public struct DeviceSummary: Hashable, Sendable {
     public var address: PCIAddress
     /// Vendor and device name from pci.ids.
     public var name: String
+    /// What the configuration calls it: the first name all of whose parts agree with it.
+    public var configuredName: String?
     /// Class name from pci.ids.
     public var className: String
     /// The PCI vendor id.
@@ -144,11 +157,13 @@ public struct DeviceSummary: Hashable, Sendable {
 
     /// Creates a summary.
     public init(
-        address: PCIAddress, name: String, className: String, vendorID: UInt16, deviceID: UInt16, classCode: UInt32,
-        driver: String?, iommuGroup: Int?, interrupts: InterruptCounts, state: DeviceState
+        address: PCIAddress, name: String, configuredName: String? = nil, className: String, vendorID: UInt16,
+        deviceID: UInt16, classCode: UInt32, driver: String?, iommuGroup: Int?, interrupts: InterruptCounts,
+        state: DeviceState
     ) {
         self.address = address
         self.name = name
+        self.configuredName = configuredName
         self.className = className
         self.vendorID = vendorID
         self.deviceID = deviceID

@@ -86,10 +86,14 @@ struct Inventory: Sendable {
         return [.removed(address)] + virtualFunctionChange(device.attributes)
     }
 
-    /// Enters what a function's configuration space says, unless another function is in its place by now.
-    mutating func enter(_ configuration: DeviceConfiguration, of address: PCIAddress, arrival: UInt64) {
-        guard devices[address]?.arrival == arrival else { return }
+    /// Enters what a function's configuration space says, unless another function is in its place by now. Returns whether
+    /// that is new.
+    mutating func enter(_ configuration: DeviceConfiguration, of address: PCIAddress, arrival: UInt64) -> Bool {
+        guard let device = devices[address], device.arrival == arrival, device.configuration != configuration else {
+            return false
+        }
         devices[address]?.configuration = configuration
+        return true
     }
 
     private mutating func join(_ attributes: DeviceAttributes, insteadOf old: DeviceAttributes?) {

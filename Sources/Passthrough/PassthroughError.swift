@@ -26,4 +26,37 @@ public enum PassthroughError: Error, Sendable {
     case quarantined(PCIAddress, reason: String)
     /// A self-test cannot be run here.
     case selfTestUnavailable(PCIAddress, message: String, hint: String)
+    /// The device that is meant is there, but for one part of what it should be.
+    case identityMismatch(String, PCIAddress, part: DeviceIdentity.Part, expected: String, found: String)
+    /// Devices that may be meant have not told their serial number yet.
+    case identityUnknown(String, [PCIAddress])
+    /// Several devices may be meant.
+    case ambiguous(String, [PCIAddress])
+    /// No device of a pool is free.
+    case poolExhausted(String, [PassedOver])
+
+    /// One clause for the log.
+    public var clause: String {
+        switch self {
+        case .deviceNotFound: "there is no such device"
+        case .refused(_, _, let blockers): "refused: " + blockers.map(\.code.rawValue).joined(separator: ", ")
+        case .busy(_, let operation, let step): "busy with \(operation), at \(step)"
+        case .wrongState(_, _, _, let message): message
+        case .kernel(_, let step, let error, _): "\(step) failed: \(error)"
+        case .stillRunning(_, _, let step, let cause): "\(step) goes on in the background: \(cause)"
+        case .askedBack: "ended early: the host asks for the device back"
+        case .deviceFailed: "ended early: the device reported an uncorrectable error"
+        case .noSuchResetMethod(_, let method, _): "it has no reset method \(method)"
+        case .quarantined(let device, let reason): "\(device) is quarantined: \(reason)"
+        case .selfTestUnavailable(_, let message, _): message
+        case .identityMismatch(_, let address, let part, let expected, let found):
+            "\(address) has \(part.rawValue) \(found) instead of \(expected)"
+        case .identityUnknown(_, let candidates):
+            "the serial number of \(candidates.map(\.description).joined(separator: ", ")) is not known yet"
+        case .ambiguous(_, let candidates):
+            "it may be any of \(candidates.map(\.description).joined(separator: ", "))"
+        case .poolExhausted(_, let members):
+            "none is free: " + members.map { "\($0.member): \($0.reason)" }.joined(separator: "; ")
+        }
+    }
 }

@@ -6,9 +6,18 @@ extension PassthroughHost {
     public func bind(
         _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
+        try await bind(address, consent: consent, dryRun: dryRun, mustBeFree: false, progress: progress)
+    }
+
+    /// As the above; with `mustBeFree`, a device that vfiod has is an error.
+    func bind(
+        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, mustBeFree: Bool,
+        progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
         let planner = planner
         let record = records[address]
+        if mustBeFree { try self.mustBeFree(address) }
         if dryRun {
             return try await readingLane.run { () throws(PassthroughError) in
                 try planner.bindPlan(address, record)
@@ -121,6 +130,14 @@ extension PassthroughHost {
         _ = await run.end.value()
         run.operation.endProgress()
         return try await outcome.value().get()
+    }
+
+    /// Throws if vfiod has the device, whether well bound or not.
+    func mustBeFree(_ address: PCIAddress) throws(PassthroughError) {
+        guard let record = records[address] else { return }
+        throw .wrongState(
+            address, state: record.phase.rawValue, needed: DeviceState.available.rawValue,
+            message: record.phase.isBound ? "It is bound." : "An earlier operation on it did not end well.")
     }
 
     /// The record of a device that vfiod has bound and nobody works on.

@@ -68,10 +68,11 @@ extension PassthroughHost: DeviceOperations {
             operation: running[address]?.operation.snapshot)
     }
 
-    private func summary(_ device: Inventory.Device) -> DeviceSummary {
+    func summary(_ device: Inventory.Device) -> DeviceSummary {
         let (attributes, function) = (device.attributes, device.attributes.function)
         return DeviceSummary(
-            address: function.address, name: attributes.names.device, className: attributes.names.kind,
+            address: function.address, name: attributes.names.device, configuredName: configuredName(of: device),
+            className: attributes.names.kind,
             vendorID: function.vendorID, deviceID: function.deviceID, classCode: function.classCode,
             driver: device.driver, iommuGroup: attributes.iommuGroup,
             interrupts: device.configuration?.interrupts ?? InterruptCounts(legacy: 0, msi: 0, msix: 0),

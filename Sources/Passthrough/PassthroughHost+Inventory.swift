@@ -9,7 +9,7 @@ extension PassthroughHost {
         if let firstScan { return await firstScan.value }
         let scan = Task {
             await scanAll()
-            warnOfDrift()
+            followDrift()
             logger.info(
                 "\(inventory.devices.count) PCI functions in \(inventory.iommuGroupCount) IOMMU groups")
         }
@@ -60,13 +60,6 @@ extension PassthroughHost {
     }
 
     private func isOurs(_ address: PCIAddress) -> Bool { records[address] != nil || running[address] != nil }
-
-    private func tell(_ changes: [InventoryChange]) {
-        for change in changes {
-            logger.info("\(change)")
-            warnOfDrift(change)
-        }
-    }
 
     /// Enters what the monitor has heard, until there is no more.
     private func enterNews() async {
@@ -162,7 +155,7 @@ extension PassthroughHost {
             liveReadings[address] = nil
             overdue.remove(address)
             if let arrival, let found = reading.configuration {
-                inventory.enter(found, of: address, arrival: arrival)
+                if inventory.enter(found, of: address, arrival: arrival) { tell(.changed, address) }
             }
             // Another device may have come to the address meanwhile.
             if inventory[address]?.arrival != arrival { readConfiguration(of: address) }

@@ -19,10 +19,14 @@ extension PassthroughHost {
         try mustBeIdle(address)
         for sibling in siblings?.addresses ?? [] { try mustBeIdle(sibling) }
         let lane = try lane(for: address)
-        let operation = RunningOperation(name, step: "plan", progress: progress, stops: stops)
+        let operation = RunningOperation(name, step: "plan", progress: progress, stops: stops) { [followers] state in
+            followers.tell(DeviceEvent(.operationStep, address, operation: state))
+        }
         let run = Running(operation: operation, end: Eventual(), siblings: siblings)
         running[address] = run
         for sibling in siblings?.addresses ?? [] { running[sibling] = run }
+        tell(.operationBegun, address, operation: operation.snapshot)
+        for sibling in siblings?.addresses ?? [] { tell(.changed, sibling) }
         // The lane lives as long as the operation.
         Task {
             var result = await attempt(work, operation, address, on: lane)
@@ -74,6 +78,8 @@ extension PassthroughHost {
         } else {
             logger.info("\(name) of \(address) is done")
         }
+        tell(.operationEnded, address, operation: run.operation.snapshot, failure: error)
+        followDrift(around: address)
         // What could not be closed is left to the next start.
         if name != PassthroughHost.closing { closeIfGone(address) } else { giveBackSiblingsLeft(by: address) }
         run.end.resolve(error)

@@ -1,16 +1,11 @@
 internal import LinuxSystem
-internal import Logging
 internal import PCI
 
-// Members of one IOMMU group: which are worked on together, and what becomes of a group whose other members the host
-// takes into use.
+// Members of one IOMMU group: which are worked on together.
 //
 // A device is bound because somebody asked for it, or on behalf of one of those. The latter stay bound as long as any
 // member of their IOMMU group is bound that was asked for.
 extension PassthroughHost {
-    /// The event in the journal of a member of a bound device's IOMMU group that comes to a host driver.
-    static let driftEvent = "iommu-group-drift"
-
     /// The siblings that `consent` allows to bind along with a device.
     func siblings(
         toBindWith address: PCIAddress, _ consent: Set<Consent>
@@ -76,6 +71,7 @@ extension PassthroughHost {
         for sibling in run.siblings?.addresses ?? [] {
             records[sibling] = run.siblings?[sibling]
             running[sibling] = nil
+            tell(.changed, sibling)
             closeIfGone(sibling)
         }
     }
@@ -111,48 +107,5 @@ extension PassthroughHost {
             if record.phase.isBound, let group = sysfs.iommuGroup(of: address) { found.iommuGroups.insert(group) }
         }
         return found
-    }
-}
-
-// Drift: VFIO opens no device of an IOMMU group that has a member with a host driver, and the kernel lets none come
-// while it is open. In between it can.
-extension PassthroughHost {
-    /// What stands against the use of a device that is bound: the members of its IOMMU group with a host driver.
-    func drift(around address: PCIAddress) -> [Blocker] {
-        guard records[address]?.phase == .bound, isIdle(address),
-            let group = inventory[address]?.attributes.iommuGroup
-        else { return [] }
-        return inventory.members(ofIOMMUGroup: group).compactMap { member in
-            guard member != address, isIdle(member), let driver = inventory[member]?.driver,
-                !HostDrivers.leavesDMAToOthers(driver)
-            else { return nil }
-            return planner.siblingBlocker(
-                member, driver: driver, with: address, iommuGroup: group,
-                remedy: "Unbind it from \(driver). Or restore \(address) and bind it again, with consent to \(member).")
-        }
-    }
-
-    /// Warns if a change is one of a sibling of a bound device.
-    func warnOfDrift(_ change: InventoryChange) {
-        guard case .driver(let member, _, let driver?) = change, !HostDrivers.leavesDMAToOthers(driver),
-            let group = inventory[member]?.attributes.iommuGroup
-        else { return }
-        for address in inventory.members(ofIOMMUGroup: group) where address != member {
-            for blocker in drift(around: address) where blocker.member == member { warn(of: blocker, at: address) }
-        }
-    }
-
-    /// Warns of what came before events were followed.
-    func warnOfDrift() {
-        for address in records.keys.sorted() {
-            for blocker in drift(around: address) { warn(of: blocker, at: address) }
-        }
-    }
-
-    private func warn(of blocker: Blocker, at address: PCIAddress) {
-        let member = blocker.member?.description ?? ""
-        logger.warning(
-            "\(address), which is bound, cannot be opened any more: \(blocker.message)",
-            metadata: ["event": "\(PassthroughHost.driftEvent)", "device": "\(address)", "member": "\(member)"])
     }
 }

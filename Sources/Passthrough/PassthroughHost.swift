@@ -14,6 +14,8 @@ public actor PassthroughHost {
         public var root: HostRoot
         /// Where the intent log is kept. Its parent must exist.
         public var stateDirectory: String
+        /// What the devices and pools of this host are called.
+        public var names: NamedDevices
         /// How long a call waits for one step of an operation, which goes on in the background then.
         public var stepDeadline: Duration
         /// How often a step that does not end is looked at, to say who holds it up.
@@ -36,6 +38,7 @@ public actor PassthroughHost {
         /// Creates a configuration.
         public init(
             root: HostRoot = HostRoot(), stateDirectory: String = "/var/lib/vfiod",
+            names: NamedDevices = NamedDevices(),
             stepDeadline: Duration = .seconds(10), watchInterval: Duration = .seconds(1),
             readDeadline: Duration = .seconds(1), retryInterval: Duration = .seconds(5),
             selfTestGuest: String = "/usr/libexec/vfiod/vfiod-selftest-guest",
@@ -44,6 +47,7 @@ public actor PassthroughHost {
         ) {
             self.root = root
             self.stateDirectory = stateDirectory
+            self.names = names
             self.stepDeadline = stepDeadline
             self.watchInterval = watchInterval
             self.readDeadline = readDeadline
@@ -80,6 +84,7 @@ public actor PassthroughHost {
     nonisolated let clock: any Clock<Duration>
     nonisolated let log: IntentLog
     nonisolated let stops: @Sendable (StopPoint) -> Void
+    nonisolated let followers = DeviceFollowers()
     /// For what is read of the host's processes, mounts and the like, and never waits for a device.
     nonisolated let readingLane: BlockingLane
     /// For what is read of devices and never waits for them.
@@ -92,6 +97,8 @@ public actor PassthroughHost {
     var firstScan: Task<Void, Never>?
     /// Whether the kernel's events are being entered.
     var isEnteringNews = false
+    /// The members of IOMMU groups that have come to stand against the use of a bound device, by that device.
+    var drifts: [PCIAddress: [PCIAddress: Blocker]] = [:]
     /// What waits for devices, at most one reading each.
     var liveReadings: [PCIAddress: LiveReading] = [:]
     /// The devices whose reading did not come in time, and has not come yet.

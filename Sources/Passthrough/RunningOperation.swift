@@ -15,10 +15,15 @@ final class RunningOperation: Sendable {
     let name: String
     private let stops: @Sendable (StopPoint) -> Void
     private let state: Lock<State>
+    private let onStep: @Sendable (OperationState) -> Void
 
-    /// `stops` is told of each stop point, on the thread that has come to it, which goes on when it returns.
-    init(_ name: String, step: String, progress: ProgressReport?, stops: @escaping @Sendable (StopPoint) -> Void) {
-        (self.name, self.stops) = (name, stops)
+    /// `stops` is told of each stop point, on the thread that has come to it, which goes on when it returns. `onStep` is
+    /// called as `progress` is, whether somebody waits for the operation or not.
+    init(
+        _ name: String, step: String, progress: ProgressReport?, stops: @escaping @Sendable (StopPoint) -> Void,
+        onStep: @escaping @Sendable (OperationState) -> Void = { _ in }
+    ) {
+        (self.name, self.stops, self.onStep) = (name, stops, onStep)
         state = Lock(State(step: step, since: epochSeconds(), progress: progress))
     }
 
@@ -31,6 +36,7 @@ final class RunningOperation: Sendable {
             state.stepsBegun += 1
             // Under the lock, as lines are promised in order and not after the end.
             state.progress?(line)
+            onStep(snapshot(state))
         }
     }
 
@@ -56,8 +62,10 @@ final class RunningOperation: Sendable {
     /// Says what holds the step up, once as long as it stays the same.
     func note(_ text: String) {
         state.withLock { state in
-            if state.note != text { state.progress?(text) }
+            if state.note == text { return }
             state.note = text
+            state.progress?(text)
+            onStep(snapshot(state))
         }
     }
 
@@ -70,6 +78,10 @@ final class RunningOperation: Sendable {
     var stepsBegun: Int { state.withLock { $0.stepsBegun } }
 
     var snapshot: OperationState {
-        state.withLock { OperationState(name: name, step: $0.step, since: $0.since, note: $0.note) }
+        state.withLock { snapshot($0) }
+    }
+
+    private func snapshot(_ state: borrowing State) -> OperationState {
+        OperationState(name: name, step: state.step, since: state.since, note: state.note)
     }
 }

@@ -11,24 +11,23 @@ public struct VarlinkCall: Sendable {
     /// What came along with it, as many as the method said it takes.
     public let descriptors: ReceivedDescriptors?
 
-    private let stream: @Sendable ([UInt8]) -> Void
+    let path: ReplyPath
 
     init(
-        peer: PeerCredentials, method: String, wantsMore: Bool, descriptors: ReceivedDescriptors? = nil,
-        stream: @escaping @Sendable ([UInt8]) -> Void
+        peer: PeerCredentials, method: String, wantsMore: Bool, descriptors: ReceivedDescriptors? = nil, path: ReplyPath
     ) {
         self.peer = peer
         self.method = method
         self.wantsMore = wantsMore
         self.descriptors = descriptors
-        self.stream = stream
+        self.path = path
     }
 
     /// Sends `reply` as one of several. Nothing is sent to a caller that did not ask for more. May be called from any
     /// thread until the method returns.
     public func send(_ reply: some Encodable) {
         guard wantsMore else { return }
-        stream(encodeMessage(ReplyEnvelope(parameters: reply, continues: true)))
+        path.send(encodeMessage(ReplyEnvelope(parameters: reply, continues: true)))
     }
 }
 
@@ -65,6 +64,22 @@ public struct VarlinkMethod: Sendable {
             } catch {
                 return VarlinkReply(error.reply)
             }
+        }
+    }
+}
+
+extension VarlinkMethod {
+    /// Answers with all that `body` sends, for as long as there is somebody who takes it. The stream ends with the error
+    /// that `body` returns. Its task is cancelled when the client is gone or the server stops. A caller that did not ask
+    /// for more is refused (ExpectedMore).
+    public static func stream<Parameters: VarlinkParameters, Reply: Encodable & Sendable>(
+        _ body: @escaping @Sendable (Parameters, VarlinkStream<Reply>) async -> VarlinkError
+    ) -> VarlinkMethod {
+        VarlinkMethod { (parameters: Parameters, call) async throws(VarlinkError) -> NoParameters in
+            guard call.wantsMore else { throw .expectedMore }
+            let task = Task { await body(parameters, VarlinkStream(path: call.path)) }
+            await call.path.whenNobodyListens { task.cancel() }
+            throw await task.value
         }
     }
 }

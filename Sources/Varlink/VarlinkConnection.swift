@@ -27,6 +27,11 @@ final class VarlinkConnection {
     var interest: Readiness = .readable
     var phase = Phase.open
     var isRunning = false
+    /// Whether the call that runs, or ran last, goes on as long as somebody listens.
+    private(set) var isStream = false
+    private var isListenedTo = true
+    private var onEnd: (@Sendable () -> Void)?
+    private var sender: CheckedContinuation<Void, Never>?
     private(set) var received: [Received] = []
     private let socket: UnixSocket
     private let limits: VarlinkServer.Limits
@@ -73,13 +78,17 @@ final class VarlinkConnection {
         }
     }
 
+    /// Whether a stop of the server need not wait for it. A stream that waits for its client would wait for ever.
+    var isQuiet: Bool { !isRunning && (unsent == 0 || isStream) }
+
     /// Whether the next call may begin.
     var isReady: Bool {
         !isRunning && !received.isEmpty && phase != .draining && unsent < limits.unsentBytesPaused
     }
 
     func takeReceived() -> Received? {
-        received.isEmpty ? nil : received.removeFirst()
+        isStream = false
+        return received.isEmpty ? nil : received.removeFirst()
     }
 
     /// What a read brought.
@@ -153,7 +162,39 @@ final class VarlinkConnection {
                 return error.errno == .resourceTemporarilyUnavailable
             }
         }
+        wakeSender()
         return true
+    }
+
+    /// The call that runs is one that ends when nobody listens any more.
+    func stream(until onEnd: @escaping @Sendable () -> Void) {
+        isStream = true
+        self.onEnd = onEnd
+    }
+
+    /// Waits until all is sent or the stream has ended.
+    func waitUntilSent(_ continuation: CheckedContinuation<Void, Never>) {
+        sender = continuation
+        if unsent == 0 || !isListenedTo { wakeSender() }
+    }
+
+    /// Nobody listens any more.
+    func endStream() {
+        isListenedTo = false
+        onEnd?()
+        onEnd = nil
+        wakeSender()
+    }
+
+    /// A call has come to its end.
+    func finishCall() {
+        isRunning = false
+        onEnd = nil
+    }
+
+    private func wakeSender() {
+        sender?.resume()
+        sender = nil
     }
 
     /// Answers nothing more after what waits to be sent.
@@ -166,6 +207,7 @@ final class VarlinkConnection {
     func abandon() {
         phase = .abandoned
         outgoing = OutgoingReplies()
+        endStream()
     }
 
     private func add(_ frame: FrameReader.Frame) {

@@ -45,6 +45,9 @@ extension VarlinkError {
         VarlinkError("org.varlink.service.MethodNotImplemented", MethodParameter(method: method))
     }
 
+    /// The method only streams, and the caller did not ask for more.
+    public static let expectedMore = VarlinkError("org.varlink.service.ExpectedMore", NoParameters())
+
     /// A parameter is missing, unknown, of the wrong type or out of its range.
     public static func invalidParameter(_ parameter: String) -> VarlinkError {
         VarlinkError("org.varlink.service.InvalidParameter", ParameterParameter(parameter: parameter))

@@ -106,7 +106,9 @@ public actor VarlinkServer {
         for registration in registrations { loop.unwatch(registration) }
         registrations = []
         listeners = []
-        for (id, connection) in connections where !connection.isRunning && connection.unsent == 0 { close(id) }
+        for (id, connection) in connections {
+            if connection.isQuiet { close(id) } else { connection.endStream() }
+        }
         let timer = Task { [weak self] in
             try? await Task.sleep(for: deadline)
             await self?.giveUpWaiting()
@@ -219,7 +221,7 @@ public actor VarlinkServer {
         guard connection.flush() else { return close(id) }
         if connection.isReady { begin(id, connection) }
         if connection.phase == .draining && connection.unsent == 0 { return drain(id, connection) }
-        if connection.isFinished || (isStopping && !connection.isRunning && connection.unsent == 0) { return close(id) }
+        if connection.isFinished || (isStopping && connection.isQuiet) { return close(id) }
         wait(id, connection)
     }
 
@@ -253,14 +255,31 @@ public actor VarlinkServer {
             connection.endAfterBadMessage()
         case .call(let message, let descriptors):
             connection.isRunning = true
-            let peer = connection.peer
+            let (peer, path) = (connection.peer, path(to: id))
             Task.detached { [service, loop] in
-                let answer = await service.answer(message, from: peer, descriptors: descriptors) { reply in
-                    loop.submit { self.assumeIsolated { $0.send(VarlinkReply(reply), to: id) } }
-                }
+                let answer = await service.answer(message, from: peer, descriptors: descriptors, path: path)
                 loop.submit { self.assumeIsolated { $0.finish(id, with: answer) } }
             }
         }
+    }
+
+    private func path(to id: ConnectionID) -> ReplyPath {
+        ReplyPath(
+            send: { [loop] reply in loop.submit { self.assumeIsolated { $0.send(VarlinkReply(reply), to: id) } } },
+            sendInTurn: { await self.sendInTurn($0, to: id) },
+            whenNobodyListens: { await self.stream(to: id, until: $0) })
+    }
+
+    private func stream(to id: ConnectionID, until onEnd: @escaping @Sendable () -> Void) {
+        guard !isStopping, let connection = connections[id], connection.phase != .abandoned else { return onEnd() }
+        connection.stream(until: onEnd)
+    }
+
+    private func sendInTurn(_ reply: [UInt8], to id: ConnectionID) async -> Bool {
+        guard !isStopping, let connection = connections[id], connection.phase != .abandoned else { return false }
+        send(VarlinkReply(reply), to: id)
+        await withCheckedContinuation { connection.waitUntilSent($0) }
+        return connections[id] === connection && connection.phase != .abandoned && connection.unsent == 0
     }
 
     private func send(_ reply: VarlinkReply, to id: ConnectionID) {
@@ -288,7 +307,7 @@ public actor VarlinkServer {
 
     private func finish(_ id: ConnectionID, with answer: VarlinkService.Answer) {
         guard let connection = connections[id] else { return }
-        connection.isRunning = false
+        connection.finishCall()
         switch answer {
         case .nothing: settle(id, connection)
         case .reply(let reply): send(reply, to: id)
@@ -302,6 +321,7 @@ public actor VarlinkServer {
 
     private func close(_ id: ConnectionID) {
         guard let connection = connections.removeValue(forKey: id) else { return }
+        connection.endStream()
         if let registration = connection.registration { loop.unwatch(registration) }
         end(connection)
         if isStopping && connections.isEmpty { giveUpWaiting() }

@@ -72,10 +72,9 @@ public struct VarlinkService: Sendable {
         VarlinkReply(VarlinkError(protocolError, Reason(reason: reason)).reply)
     }
 
-    /// Carries out one message. `stream` takes replies before the last, in order.
+    /// Carries out one message. `path` takes replies before the last, in order.
     func answer(
-        _ message: [UInt8], from peer: PeerCredentials, descriptors: ReceivedDescriptors? = nil,
-        stream: @escaping @Sendable ([UInt8]) -> Void
+        _ message: [UInt8], from peer: PeerCredentials, descriptors: ReceivedDescriptors? = nil, path: ReplyPath
     ) async -> Answer {
         let envelope: CallEnvelope
         do throws(CallEnvelope.Malformed) {
@@ -84,8 +83,7 @@ public struct VarlinkService: Sendable {
             return .malformed(reason: error.reason, reply: violation(error.reason))
         }
         let call = VarlinkCall(
-            peer: peer, method: envelope.method, wantsMore: envelope.more == true, descriptors: descriptors,
-            stream: stream)
+            peer: peer, method: envelope.method, wantsMore: envelope.more == true, descriptors: descriptors, path: path)
         let reply: VarlinkReply
         do throws(VarlinkError) {
             reply = try await method(envelope.method).answer(message, call)

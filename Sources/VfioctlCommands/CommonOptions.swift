@@ -24,8 +24,7 @@ struct CommonOptions: ParsableArguments {
         _ method: String, _ parameters: some VarlinkParameters, as type: Reply.Type,
         progress: ((Reply) -> String?)? = nil
     ) throws -> Reply {
-        do throws(VarlinkClientError) {
-            var client = try VarlinkClient(path: socket)
+        try connected { (client) throws(VarlinkClientError) in
             guard let progress else { return try client.call(method, parameters, as: type) }
             var last: Reply?
             try client.stream(method, parameters, as: type) { reply in
@@ -34,6 +33,31 @@ struct CommonOptions: ParsableArguments {
             }
             guard let last else { throw .closed }
             return last
+        }
+    }
+
+    /// Calls a method that goes on telling, and prints each reply in a line: as JSON if that was asked for, else `text`.
+    func follow<Method: VfiodMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters, text: (Method.Reply) -> String
+    ) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        try connected { (client) throws(VarlinkClientError) in
+            try client.stream(Method.fullName, parameters, as: Method.Reply.self) { reply in
+                let line = json ? (try? encoder.encode(reply)).map { String(decoding: $0, as: UTF8.self) } : text(reply)
+                if let line { print(line) }
+                flushStandardOutput()
+            }
+        }
+    }
+
+    /// Does something with a connection to vfiod; an error is printed, and becomes the exit status.
+    private func connected<Value>(
+        _ body: (inout VarlinkClient) throws(VarlinkClientError) -> Value
+    ) throws -> Value {
+        do throws(VarlinkClientError) {
+            var client = try VarlinkClient(path: socket)
+            return try body(&client)
         } catch {
             let failure = Failure(error, socket: socket)
             writeToStandardError("vfioctl: \(failure.text)\n")
@@ -50,26 +74,17 @@ struct CommonOptions: ParsableArguments {
     }
 }
 
-/// The address of a device, as it is typed: `0000:00:10.0`, or `00:10.0` in domain 0.
+/// A device as it is typed. What it means is vfiod's to say.
 struct DeviceArgument: ExpressibleByArgument, Hashable {
-    let address: String
+    let text: String
 
     init?(argument: String) {
-        let colons = argument.utf8.count { $0 == UInt8(ascii: ":") }
-        let parts = (colons == 1 ? "0000:\(argument)" : argument).split(
-            separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 3 else { return nil }
-        let slot = parts[2].split(separator: ".", omittingEmptySubsequences: false)
-        let numbers = Array(parts.prefix(2)) + slot
-        guard numbers.count == 4, numbers.allSatisfy(DeviceArgument.isHexadecimal), (4...8).contains(parts[0].count),
-            numbers.dropFirst().map(\.count) == [2, 2, 1]
-        else { return nil }
-        address = parts.joined(separator: ":").lowercased()
+        guard !argument.isEmpty else { return nil }
+        text = argument
     }
 
-    private static func isHexadecimal(_ text: Substring) -> Bool {
-        text.allSatisfy { $0.isASCII && $0.isHexDigit }
-    }
-
-    static let help = ArgumentHelp("The device's PCI address, such as 0000:00:10.0 or 00:10.0.", valueName: "device")
+    static let help = ArgumentHelp(
+        "The device: its PCI address, such as 00:10.0; its name in the configuration; or what it is: id=8086:10d3, "
+            + "serial=52-54-00-ff-ff-12-34-56, slot=4 or path=00:1c.0/00.0, several with commas between.",
+        valueName: "device")
 }

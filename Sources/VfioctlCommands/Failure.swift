@@ -34,8 +34,9 @@ struct Failure {
 
     private static func text(_ error: VarlinkError) -> String {
         if let error = Wire.DeviceNotFound(error) {
-            return "there is no PCI device \(error.device); `vfioctl list` shows those there are."
+            return "there is no device \(error.device); `vfioctl list` shows those there are."
         }
+        if let text = identityText(error) { return text }
         if let error = Wire.Refused(error) { return text(error) }
         if let error = Wire.DeviceBusy(error) {
             return
@@ -67,13 +68,44 @@ struct Failure {
             return "\(error.device) is quarantined from now on. \(error.reason) Another reset may cure it; "
                 + "`vfioctl release \(error.device)` lifts the quarantine, `vfioctl restore \(error.device)` gives it back."
         }
+        if let error = Wire.MonitorEnded(error) {
+            return error.reason == "stopping"
+                ? "vfiod ends, so there is nothing more to tell."
+                : "events were lost, because they were read too slowly. Begin again, to see the devices as they are now."
+        }
         if let error = Wire.SelfTestUnavailable(error) {
             return "\(error.device) cannot be tested: \(error.message) \(error.hint)"
         }
         if error.name == "org.varlink.service.InvalidParameter", let wrong = error.parameters(as: Parameter.self) {
-            return "vfiod does not take this value of \(wrong.parameter)."
+            let hint =
+                wrong.parameter == "device"
+                ? " A device is an address, a name, or parts such as id=8086:10d3; `vfioctl --help` has them all." : ""
+            return "vfiod does not take this value of \(wrong.parameter).\(hint)"
         }
         return "vfiod answered with an error."
+    }
+
+    /// For an error that says which device is meant, or why none is.
+    private static func identityText(_ error: VarlinkError) -> String? {
+        if let error = Wire.IdentityMismatch(error) {
+            return "\(error.device) should be \(error.address), but its \(error.part) is \(error.found) instead of "
+                + "\(error.expected). Nothing was done."
+        }
+        if let error = Wire.IdentityUnknown(error) {
+            return "whether \(error.device) is there is not known yet: the \(error.part) of "
+                + "\(error.candidates.joined(separator: ", ")) has not been read. Try again, or name its address."
+        }
+        if let error = Wire.AmbiguousDevice(error) {
+            return "\(error.device) may be any of \(error.candidates.joined(separator: ", ")). Name more of what it is."
+        }
+        if let error = Wire.DeviceIsPool(error) {
+            return "\(error.device) is a pool; name one of its devices: \(error.members.joined(separator: ", "))."
+        }
+        if let error = Wire.PoolExhausted(error) {
+            let reasons = error.members.map { "\n  \($0.member): \($0.reason)" }.joined()
+            return "no device of the pool \(error.device) is free.\(reasons)"
+        }
+        return nil
     }
 
     private static func text(_ error: Wire.Refused) -> String {

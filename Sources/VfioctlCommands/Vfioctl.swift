@@ -14,6 +14,10 @@ public struct Vfioctl: ParsableCommand {
               vfioctl selftest 0000:00:10.0
               vfioctl restore 0000:00:10.0
 
+            A device is named by its address, by its name in the configuration of vfiod, or by what it is: \
+            serial=52-54-00-ff-ff-12-34-56, id=8086:10d3, path=00:1c.0/00.0, slot=4, or several of these with commas \
+            between, which must all agree.
+
             EXIT STATUS: 0 done; 1 refused or failed; 2 the self-test lost an interrupt or got one too many; 64 wrong \
             usage; 69 vfiod cannot be reached.
             """,
@@ -21,7 +25,7 @@ public struct Vfioctl: ParsableCommand {
         subcommands: [
             ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, VirtualFunctionsVerb.self,
             ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, AttachVerb.self,
-            DetachVerb.self, LeasesVerb.self, VersionVerb.self,
+            DetachVerb.self, LeasesVerb.self, MonitorVerb.self, VersionVerb.self,
         ])
 
     /// Creates the command.

@@ -43,6 +43,11 @@ func size(_ bytes: Int) -> String {
     return "\(value) \(units[unit])"
 }
 
+/// `text`, and blanks up to `width`; one at least.
+func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(1, width - text.count))
+}
+
 /// What to add to the command line to override a blocker.
 func consentOption(_ blocker: Wire.Blocker) -> String { "--consent \(blocker.consentAs ?? blocker.code)" }
 

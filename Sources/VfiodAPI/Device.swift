@@ -5,6 +5,8 @@ extension Wire {
         public var address: String
         /// Vendor and device name from pci.ids.
         public var name: String
+        /// What the configuration calls it.
+        public var configuredName: String?
         /// Class name from pci.ids.
         public var className: String
         /// Four lower-case hex digits.
@@ -28,11 +30,13 @@ extension Wire {
 
         /// Creates a value.
         public init(
-            address: String, name: String, className: String, vendorId: String, deviceId: String, classCode: String,
-            driver: String?, iommuGroup: Int?, intx: Int, msi: Int, msix: Int, state: String
+            address: String, name: String, configuredName: String? = nil, className: String, vendorId: String,
+            deviceId: String, classCode: String, driver: String?, iommuGroup: Int?, intx: Int, msi: Int, msix: Int,
+            state: String
         ) {
             self.address = address
             self.name = name
+            self.configuredName = configuredName
             self.className = className
             self.vendorId = vendorId
             self.deviceId = deviceId

@@ -186,6 +186,19 @@ extension Wire {
         }
     }
 
+    /// Monitor tells no more.
+    public struct MonitorEnded: VfiodError, Hashable {
+        /// The name without the interface.
+        public static let name = "MonitorEnded"
+        /// events-lost or stopping.
+        public var reason: String
+
+        /// Creates a value.
+        public init(reason: String) {
+            self.reason = reason
+        }
+    }
+
     /// A self-test could not be run.
     public struct SelfTestUnavailable: VfiodError, Hashable {
         /// The name without the interface.

@@ -98,14 +98,16 @@ public enum Attach: VfiodMethod {
 
     /// What a reply carries.
     public struct Reply: Codable, Hashable, Sendable {
+        /// The device's address.
+        public var device: String
         /// The lease that the device belongs to.
         public var lease: Wire.Lease?
         /// What is done.
         public var plan: Wire.Plan?
 
         /// Creates a value.
-        public init(lease: Wire.Lease?, plan: Wire.Plan?) {
-            (self.lease, self.plan) = (lease, plan)
+        public init(device: String, lease: Wire.Lease?, plan: Wire.Plan?) {
+            (self.device, self.lease, self.plan) = (device, lease, plan)
         }
     }
 }

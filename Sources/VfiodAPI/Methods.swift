@@ -29,7 +29,7 @@ public enum Describe: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["device"]
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
 
         /// Creates a value.
@@ -59,7 +59,7 @@ public enum Bind: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["device", "consent", "dryRun"]
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
         /// Blockers that may be overridden.
         public var consent: [String]?
@@ -76,13 +76,16 @@ public enum Bind: VfiodMethod {
 
     /// What a reply carries.
     public struct Reply: Codable, Hashable, Sendable {
+        /// The address of the device.
+        public var device: String?
         /// What is done.
         public var plan: Wire.Plan?
         /// One line for people.
         public var progress: String?
 
         /// Creates a value.
-        public init(plan: Wire.Plan?, progress: String?) {
+        public init(device: String?, plan: Wire.Plan?, progress: String?) {
+            self.device = device
             self.plan = plan
             self.progress = progress
         }
@@ -98,7 +101,7 @@ public enum Restore: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["device", "dryRun"]
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
         /// Only return the plan.
         public var dryRun: Bool?
@@ -134,7 +137,7 @@ public enum SelfTest: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["device", "type", "vectors", "count", "fault"]
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
         /// intx, msi, msix or all.
         public var type: String?
@@ -182,7 +185,7 @@ public enum Interrupts: VfiodMethod {
     public struct Parameters: VarlinkParameters, Hashable {
         /// The names of all fields.
         public static let fields = ["device"]
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
 
         /// Creates a value.

@@ -11,7 +11,7 @@ public enum PlanOperation: VfiodMethod {
         public static let fields = ["operation", "device", "consent"]
         /// bind, restore, reset or attach.
         public var operation: String
-        /// Such as `0000:00:10.0`.
+        /// Its address, its name, or what it is.
         public var device: String
         /// Blockers that may be overridden.
         public var consent: [String]?
@@ -26,13 +26,16 @@ public enum PlanOperation: VfiodMethod {
 
     /// What a reply carries.
     public struct Reply: Codable, Hashable, Sendable {
+        /// The address of the device.
+        public var device: String
         /// What would be done, with all that stands against it.
         public var plan: Wire.Plan
         /// Those blockers that consent does not override.
         public var refusedBy: [Wire.Blocker]
 
         /// Creates a value.
-        public init(plan: Wire.Plan, refusedBy: [Wire.Blocker]) {
+        public init(device: String, plan: Wire.Plan, refusedBy: [Wire.Blocker]) {
+            self.device = device
             self.plan = plan
             self.refusedBy = refusedBy
         }

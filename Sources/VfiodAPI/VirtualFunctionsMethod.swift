@@ -28,5 +28,5 @@ public enum SetVirtualFunctions: VfiodMethod {
     }
 
     /// What a reply carries.
-    public typealias Reply = Bind.Reply
+    public typealias Reply = Restore.Reply
 }

@@ -8,23 +8,25 @@ internal import Varlink
 struct AuditLog: Sendable {
     let logger: Logger
 
-    /// Runs a changing call and logs one line about it.
+    /// Runs a changing call and logs one line about it. `name` is that of the device; where it is not known before the
+    /// call has chosen one, that of its pool, and `device` tells the device.
     func record<Value>(
-        _ operation: String, _ device: PCIAddress, by call: VarlinkCall,
+        _ operation: String, _ name: String, by call: VarlinkCall, device: ((Value) -> PCIAddress)? = nil,
         _ body: () async throws(PassthroughError) -> Value
     ) async throws(VarlinkError) -> Value {
         do throws(PassthroughError) {
             let value = try await body()
-            log(.notice, operation, device, call, "done")
+            let chosen = device.map { "\($0(value))" } ?? name
+            log(.notice, operation, chosen, call, chosen == name ? "done" : "done, as the first free of \(name)")
             return value
         } catch {
-            log(.warning, operation, device, call, error.clause)
+            log(.warning, operation, name, call, error.clause)
             throw VarlinkError(error)
         }
     }
 
     private func log(
-        _ level: Logger.Level, _ operation: String, _ device: PCIAddress, _ call: VarlinkCall, _ result: String
+        _ level: Logger.Level, _ operation: String, _ device: String, _ call: VarlinkCall, _ result: String
     ) {
         let peer = call.peer
         let who = "user \(peer.uid) (group \(peer.gid), process \(peer.pid))"

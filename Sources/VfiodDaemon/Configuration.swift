@@ -29,6 +29,9 @@ public struct Configuration: Hashable, Sendable {
     /// How long the steps of a session's end may take.
     public var sessionDeadlines = SessionDeadlines()
 
+    /// What the devices and pools of this host are called.
+    public var names = NamedDevices()
+
     /// The defaults.
     public init() {}
 }

@@ -50,10 +50,13 @@ extension Configuration {
         }
         let tables = Set(ConfigurationKey.all.map(\.table))
         for tableName in root.keys.sorted() {
+            if ConfigurationNames.tables.contains(tableName) { continue }
             guard tables.contains(tableName) else {
-                let hint = suggestion(for: tableName, among: tables.sorted())
+                let hint = suggestion(for: tableName, among: tables.sorted() + ConfigurationNames.tables)
                 throw ConfigurationError(
-                    path: path, line: lines.line(of: nil, in: tableName) ?? lines.line(of: tableName, in: ""),
+                    path: path,
+                    line: lines.line(of: nil, in: tableName) ?? lines.line(of: nil, in: tableName, number: 1)
+                        ?? lines.line(of: tableName, in: ""),
                     reason: "there is no table [\(tableName)]\(hint)")
             }
             guard let table = root[tableName]?.table else {
@@ -75,49 +78,6 @@ extension Configuration {
                 }
             }
         }
+        names = try ConfigurationNames(root, lines, path: path).names
     }
-}
-
-/// Finds the line of a key, which the parser does not tell. Good for files of tables with one key per line.
-private struct ConfigurationLines {
-    private var lines: [(table: String, key: String?, number: Int)] = []
-
-    init(_ text: String) {
-        var table = ""
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let code = line.prefix { $0 != "#" }.filter { !$0.isWhitespace && $0 != "\"" }
-            if code.hasPrefix("["), let end = code.firstIndex(of: "]") {
-                table = String(code[code.index(after: code.startIndex)..<end])
-                lines.append((table, nil, index + 1))
-            } else if let equals = code.firstIndex(of: "=") {
-                lines.append((table, String(code[..<equals]), index + 1))
-            }
-        }
-    }
-
-    func line(of key: String?, in table: String) -> Int? {
-        lines.first { $0.table == table && $0.key == key }?.number
-    }
-}
-
-/// `; did you mean X?` for the nearest of `names`, empty if none is near.
-private func suggestion(for name: String, among names: [String]) -> String {
-    let nearest = names.map { (name: $0, distance: distance(name, $0)) }.min { $0.distance < $1.distance }
-    guard let nearest, nearest.distance <= max(2, name.count / 2) else { return "" }
-    return "; did you mean \(nearest.name)?"
-}
-
-/// How many letters have to be changed, added or left out (Levenshtein).
-private func distance(_ first: String, _ second: String) -> Int {
-    let second = Array(second)
-    var row = Array(0...second.count)
-    for (index, letter) in first.enumerated() {
-        var next = [index + 1]
-        for (column, other) in second.enumerated() {
-            let replaced = row[column] + (letter == other ? 0 : 1)
-            next.append(min(replaced, row[column + 1] + 1, next[column] + 1))
-        }
-        row = next
-    }
-    return row[second.count]
 }

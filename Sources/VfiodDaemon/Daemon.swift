@@ -69,6 +69,7 @@ public struct Daemon: Service {
         let audit = AuditLog(logger: logger)
         let methods: [String: VarlinkMethod] = [
             List.name: .list(devices),
+            Monitor.name: .monitor(devices),
             Describe.name: .describe(devices),
             PlanOperation.name: .plan(devices),
             Bind.name: .bind(devices, audit),

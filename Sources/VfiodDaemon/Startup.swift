@@ -28,10 +28,10 @@ public func runVfiod(_ configuration: Configuration) async throws {
         at: environmentVariable("VFIOD_STOP_AT"), by: environmentVariable("VFIOD_STOP_BY"))
     let host = try PassthroughHost(
         PassthroughHost.Configuration(
-            stateDirectory: configuration.stateDirectory, stepDeadline: configuration.stepDeadline,
-            selfTestGuest: configuration.selfTestGuest, selfTestLimits: configuration.selfTestLimits,
-            leaseDirectory: configuration.leaseDirectory, leaseLimits: configuration.leaseLimits,
-            sessionDeadlines: configuration.sessionDeadlines),
+            stateDirectory: configuration.stateDirectory, names: configuration.names,
+            stepDeadline: configuration.stepDeadline, selfTestGuest: configuration.selfTestGuest,
+            selfTestLimits: configuration.selfTestLimits, leaseDirectory: configuration.leaseDirectory,
+            leaseLimits: configuration.leaseLimits, sessionDeadlines: configuration.sessionDeadlines),
         on: loop, uevents: try UeventSocket(), stops: { stop?.reach($0, logger) }, logger: logger)
     _ = try await host.recover()
     await host.takeInventory()

@@ -28,9 +28,13 @@ extension Wire.Details {
             unread: live.unread.map(\.rawValue).sorted(), bindPlan: Wire.Plan(details.bindPlan),
             drift: details.drift.map(Wire.Blocker.init), quarantine: details.quarantine,
             notes: details.notes.map(Wire.Blocker.init), recorded: details.recorded,
-            operation: details.operation.map {
-                Wire.Operation(name: $0.name, step: $0.step, since: $0.since, note: $0.note)
-            })
+            operation: details.operation.map(Wire.Operation.init))
+    }
+}
+
+extension Wire.Operation {
+    init(_ state: OperationState) {
+        self.init(name: state.name, step: state.step, since: state.since, note: state.note)
     }
 }
 

@@ -43,25 +43,24 @@ extension VarlinkError {
         case .selfTestUnavailable(let device, let message, let hint):
             self =
                 Wire.SelfTestUnavailable(device: device.description, message: message, hint: hint).varlinkError
-        }
-    }
-}
-
-extension PassthroughError {
-    /// One clause for the log.
-    var clause: String {
-        switch self {
-        case .deviceNotFound: "there is no such device"
-        case .refused(_, _, let blockers): "refused: " + blockers.map(\.code.rawValue).joined(separator: ", ")
-        case .busy(_, let operation, let step): "busy with \(operation), at \(step)"
-        case .wrongState(_, _, _, let message): message
-        case .kernel(_, let step, let error, _): "\(step) failed: \(error)"
-        case .stillRunning(_, _, let step, let cause): "\(step) goes on in the background: \(cause)"
-        case .askedBack: "ended early: the host asks for the device back"
-        case .deviceFailed: "ended early: the device reported an uncorrectable error"
-        case .noSuchResetMethod(_, let method, _): "it has no reset method \(method)"
-        case .quarantined(let device, let reason): "\(device) is quarantined: \(reason)"
-        case .selfTestUnavailable(_, let message, _): message
+        case .identityMismatch(let device, let address, let part, let expected, let found):
+            self =
+                Wire.IdentityMismatch(
+                    device: device, address: address.description, part: part.rawValue, expected: expected, found: found
+                ).varlinkError
+        case .identityUnknown(let device, let candidates):
+            self =
+                Wire.IdentityUnknown(
+                    device: device, part: DeviceIdentity.Part.serial.rawValue,
+                    candidates: candidates.map(\.description)
+                ).varlinkError
+        case .ambiguous(let device, let candidates):
+            self = Wire.AmbiguousDevice(device: device, candidates: candidates.map(\.description)).varlinkError
+        case .poolExhausted(let pool, let members):
+            self =
+                Wire.PoolExhausted(
+                    device: pool, members: members.map { Wire.PoolMember(member: $0.member, reason: $0.reason) }
+                ).varlinkError
         }
     }
 }
@@ -82,12 +81,29 @@ func answering<Value>(
     }
 }
 
-extension PCIAddress {
-    /// Reads the parameter `device`: `0000:00:10.0`, or without the domain where that is 0.
+extension DeviceSelector {
+    /// Reads the parameter `device`.
     init(parameter text: String) throws(VarlinkError) {
-        guard let address = PCIAddress(text) ?? PCIAddress("0000:" + text) else {
-            throw .invalidParameter("device")
+        guard let selector = DeviceSelector(text) else { throw .invalidParameter("device") }
+        self = selector
+    }
+}
+
+extension DeviceTarget {
+    /// The one device; a pool is refused.
+    var device: PCIAddress {
+        get throws(VarlinkError) {
+            switch self {
+            case .device(let address): return address
+            case .pool(let name, let members): throw Wire.DeviceIsPool(device: name, members: members).varlinkError
+            }
         }
-        self = address
+    }
+}
+
+extension DeviceOperations {
+    /// The one device that a selector names.
+    func device(_ selector: DeviceSelector) async throws(VarlinkError) -> PCIAddress {
+        try await answering { () async throws(PassthroughError) in try await target(of: selector) }.device
     }
 }

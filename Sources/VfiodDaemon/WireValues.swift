@@ -8,7 +8,8 @@ internal import VfiodAPI
 extension Wire.Device {
     init(_ device: DeviceSummary) {
         self.init(
-            address: device.address.description, name: device.name, className: device.className,
+            address: device.address.description, name: device.name, configuredName: device.configuredName,
+            className: device.className,
             vendorId: hex(UInt32(device.vendorID), 4), deviceId: hex(UInt32(device.deviceID), 4),
             classCode: hex(device.classCode, 6), driver: device.driver, iommuGroup: device.iommuGroup,
             intx: device.interrupts.legacy, msi: device.interrupts.msi, msix: device.interrupts.msix,

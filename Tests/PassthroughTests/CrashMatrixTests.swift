@@ -54,7 +54,9 @@ import Testing
         }
         // Those of other operations stand in tests of their own.
         let others: Set<OperationStep> = [.virtualFunctionProbing, .created, .lease]
-        let all = Set(OperationStep.allCases).subtracting(others).flatMap { step in StopPoint.Moment.allCases.map { "\(step) \($0)" } }
+        let all = Set(OperationStep.allCases).subtracting(others).flatMap { step in
+            StopPoint.Moment.allCases.map { "\(step) \($0)" }
+        }
         #expect(found == Set(all))
     }
 

@@ -32,7 +32,8 @@ struct HostFixture {
     /// `files` stand between the host and its sysfs; `log` gets the lines that are logged; `stops` the stop points.
     init(
         _ existing: FakeHost? = nil, addresses: [InterfaceAddress] = [], files: any FileReading = LiveFiles(),
-        log: Lines? = nil, kernel: any Kernel = LiveKernel(), stops: @escaping @Sendable (StopPoint) -> Void = { _ in }
+        log: Lines? = nil, names: NamedDevices = NamedDevices(), kernel: any Kernel = LiveKernel(),
+        stops: @escaping @Sendable (StopPoint) -> Void = { _ in }
     ) throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         if let existing {
@@ -45,7 +46,7 @@ struct HostFixture {
         loop = try RunningLoop()
         host = try PassthroughHost(
             PassthroughHost.Configuration(
-                root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory,
+                root: HostRoot(path: fake.root, files: files), stateDirectory: fake.stateDirectory, names: names,
                 stepDeadline: .seconds(10),
                 watchInterval: .seconds(1), retryInterval: .seconds(5)),
             on: loop.loop, uevents: try fake.uevents.listen(), writer: fake, kernel: kernel, clock: clock,

@@ -101,14 +101,15 @@ import Testing
         var inventory = Inventory()
         let found = try #require(DeviceConfiguration(ConfigSpace([0x86, 0x80])))
         _ = try enter(&inventory, 1, nic, attributes(nic))
-        inventory.enter(found, of: try nic, arrival: 1)
+        #expect(inventory.enter(found, of: try nic, arrival: 1))
+        #expect(!inventory.enter(found, of: try nic, arrival: 1))
         _ = try enter(&inventory, 2, nic, attributes(nic, driver: "e1000e"), bound: true)
         #expect(try inventory[nic]?.configuration == found)
         #expect(
             try enter(&inventory, 3, nic, attributes(nic, device: 0x1533))
                 == [.replaced(nic, name: "nic"), .driver(nic, from: "e1000e", to: nil)])
         #expect(try inventory[nic]?.configuration == nil)
-        inventory.enter(found, of: try nic, arrival: 1)
+        #expect(!inventory.enter(found, of: try nic, arrival: 1))
         #expect(try inventory[nic]?.configuration == nil)
     }
 

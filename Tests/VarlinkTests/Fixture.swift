@@ -35,6 +35,7 @@ final class Fixture: Sendable {
                 method Sum(count: ?int, list: ?[]int) -> (count: ?int, list: ?[]int)
                 method Count(count: ?int, list: ?[]int) -> (count: ?int, list: ?[]int)
                 method Wait(text: string) -> (text: string)
+                method Follow(count: ?int, list: ?[]int) -> (count: ?int, list: ?[]int)
                 method Fail() -> ()
                 method Missing() -> ()
                 error Broken (reason: string)
@@ -58,6 +59,16 @@ final class Fixture: Sendable {
                 await gate.pass()
                 calls.add(asked.text)
                 return asked
+            },
+            "Follow": .stream { [calls] (asked: Numbers, replies: VarlinkStream<Numbers>) in
+                let (numbers, source) = AsyncStream.makeStream(of: Int.self)
+                for number in 0..<(asked.count ?? 0) { source.yield(number) }
+                for await number in numbers {
+                    calls.add("\(number)")
+                    guard await replies.send(Numbers(count: number, list: asked.list)) else { break }
+                }
+                calls.add(Task.isCancelled ? "cancelled" : "ended")
+                return VarlinkError("org.example.test.Failed", Text(text: "over"))
             },
             "Fail": VarlinkMethod { (_: NoParameters, _) throws(VarlinkError) -> NoParameters in
                 throw VarlinkError("org.example.test.Failed", Text(text: "as asked"))

@@ -40,6 +40,21 @@ struct OutputTests {
                 """)
     }
 
+    @Test("what the configuration calls devices has a column where it calls any")
+    func names() {
+        var named = Self.edu
+        named.configuredName = "nic0"
+        #expect(
+            ListVerb.text(List.Reply(devices: [named, Self.edu])) == """
+                ADDRESS       STATE      DRIVER  GROUP  INTX  MSI  MSI-X  ID         CALLED  NAME
+                0000:00:10.0  available  -           3     1    1      0  1234:11e8  nic0    Device 11e8
+                0000:00:10.0  available  -           3     1    1      0  1234:11e8  -       Device 11e8
+
+                """)
+        #expect(
+            MonitorVerb.line(Wire.Event(kind: "added", address: named.address, device: named)).contains("called nic0"))
+    }
+
     @Test("a table fits the terminal: what is too long ends in an ellipsis")
     func width() {
         let lines = ListVerb.text(List.Reply(devices: [Self.edu]), width: 40).split(separator: "\n")
@@ -109,7 +124,7 @@ struct OutputTests {
         let root = Wire.Blocker(code: "root-disk", message: "m", evidence: "e", remedy: "r", consent: false)
         let plan = Wire.Plan(steps: [step], blockers: [Self.blocker, Self.sibling])
         #expect(
-            PlanVerb.text(PlanOperation.Reply(plan: plan, refusedBy: [Self.sibling])) == """
+            PlanVerb.text(PlanOperation.Reply(device: "0000:00:10.0", plan: plan, refusedBy: [Self.sibling])) == """
                 STEP  ACTION  TARGET  VALUE
                    1  write   /sys/x  (empty)
 
@@ -128,14 +143,16 @@ struct OutputTests {
                 """)
         func verdict(_ blockers: [Wire.Blocker], _ refusedBy: [Wire.Blocker]) -> String {
             let text = PlanVerb.text(
-                PlanOperation.Reply(plan: Wire.Plan(steps: [step], blockers: blockers), refusedBy: refusedBy))
+                PlanOperation.Reply(
+                    device: "0000:00:10.0", plan: Wire.Plan(steps: [step], blockers: blockers), refusedBy: refusedBy))
             return text.split(separator: "\n").last.map(String.init) ?? ""
         }
         #expect(verdict([], []) == "Nothing stands against it.")
         #expect(verdict([Self.blocker], []) == "All that stands against it is consented to.")
         #expect(verdict([Self.blocker, root], [Self.blocker, root]) == "It would be refused.")
         #expect(
-            PlanVerb.text(PlanOperation.Reply(plan: Wire.Plan(steps: [], blockers: []), refusedBy: []))
+            PlanVerb.text(
+                PlanOperation.Reply(device: "0000:00:10.0", plan: Wire.Plan(steps: [], blockers: []), refusedBy: []))
                 == "There is nothing to do.\n")
     }
 
@@ -274,6 +291,27 @@ struct OutputTests {
         #expect(none.text.contains("those it has: none"))
         let quarantined = failure(Wire.DeviceQuarantined(device: "0000:00:10.0", reason: "It is dead.").varlinkError)
         #expect(quarantined.text.contains("It is dead.") && quarantined.text.contains("vfioctl release 0000:00:10.0"))
+        let moved = failure(
+            Wire.IdentityMismatch(
+                device: "nic0", address: "0000:00:11.0", part: "slot", expected: "4", found: "none"
+            ).varlinkError)
+        #expect(
+            moved.text == "nic0 should be 0000:00:11.0, but its slot is none instead of 4. Nothing was done. "
+                + "[io.vfiod.IdentityMismatch]")
+        let untold = failure(
+            Wire.IdentityUnknown(device: "nic0", part: "serial", candidates: ["0000:00:11.0"]).varlinkError)
+        #expect(untold.text.contains("the serial of 0000:00:11.0 has not been read"))
+        let several = failure(Wire.AmbiguousDevice(device: "nic0", candidates: ["a", "b"]).varlinkError)
+        #expect(several.text.hasPrefix("nic0 may be any of a, b."))
+        let pool = failure(Wire.DeviceIsPool(device: "nics", members: ["a", "b"]).varlinkError)
+        #expect(pool.text.hasPrefix("nics is a pool; name one of its devices: a, b."))
+        let members = [Wire.PoolMember(member: "a", reason: "It is bound."), Wire.PoolMember(member: "b", reason: "x")]
+        #expect(
+            failure(Wire.PoolExhausted(device: "nics", members: members).varlinkError).text
+                == "no device of the pool nics is free. [io.vfiod.PoolExhausted]\n  a: It is bound.\n  b: x")
+        #expect(failure(.invalidParameter("device")).text.contains("parts such as id=8086:10d3"))
+        let lost = failure(Wire.MonitorEnded(reason: "events-lost").varlinkError)
+        #expect(lost.text.hasPrefix("events were lost"))
         let refused = failure(
             Wire.Refused(device: "0000:00:10.0", operation: "bind", blockers: [Self.blocker]).varlinkError)
         #expect(refused.text.hasPrefix("bind of 0000:00:10.0 was refused. [io.vfiod.Refused]\n[network-address]"))
@@ -290,5 +328,31 @@ struct OutputTests {
         #expect(unreachable.status == ExitStatus.unreachable)
         #expect(Failure(.closed, socket: "/s").status == ExitStatus.unreachable)
         #expect(Failure(.unintelligible(reason: "x"), socket: "/s").status == ExitStatus.failed)
+    }
+
+    @Test("an event is one line: what happened, to which device, and what it is like then")
+    func events() {
+        var edu = Self.edu
+        edu.state = "bound"
+        edu.driver = "vfio-pci"
+        let operation = Wire.Operation(name: "bind", step: "probe", since: 1, note: "held by process 7")
+        let lines = [
+            Wire.Event(kind: "complete"),
+            Wire.Event(kind: "removed", address: edu.address),
+            Wire.Event(kind: "device", address: edu.address, device: Self.edu, virtualFunctions: 2, drift: []),
+            Wire.Event(kind: "operation-step", address: edu.address, operation: operation),
+            Wire.Event(
+                kind: "operation-ended", address: edu.address, device: edu, operation: operation, failure: "no"),
+            Wire.Event(kind: "drift-begun", address: edu.address, drift: [Self.sibling]),
+        ].map(MonitorVerb.line)
+        #expect(
+            lines == [
+                "complete", "removed         0000:00:10.0",
+                "device          0000:00:10.0  available, no driver, IOMMU group 3, 2 virtual functions, Device 11e8",
+                "operation-step  0000:00:10.0  bind at probe: held by process 7",
+                "operation-ended 0000:00:10.0  bound, driver vfio-pci, IOMMU group 3, Device 11e8; "
+                    + "bind at probe: held by process 7; failed: no",
+                "drift-begun     0000:00:10.0  0000:00:11.0 is in use.",
+            ])
     }
 }

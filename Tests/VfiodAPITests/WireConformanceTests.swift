@@ -114,20 +114,25 @@ struct WireConformanceTests {
         #expect(
             Set(description.methods.keys)
                 == [
-                    List.name, Describe.name, PlanOperation.name, Bind.name, Restore.name, SetVirtualFunctions.name,
-                    Reset.name, Release.name, SelfTest.name, Interrupts.name, Attach.name, Detach.name, Leases.name,
+                    List.name, Monitor.name, Describe.name, PlanOperation.name, Bind.name, Restore.name,
+                    SetVirtualFunctions.name, Reset.name, Release.name, SelfTest.name, Interrupts.name, Attach.name,
+                    Detach.name, Leases.name,
                 ])
         let device = "0000:00:10.0"
         #expect(List.Parameters.fields == description.methods[List.name]?.input.map(\.name))
         try check(
             List.Reply(devices: [Samples.device]), try #require(description.methods[List.name]).output, "List reply")
+        #expect(Monitor.Parameters.fields == description.methods[Monitor.name]?.input.map(\.name))
+        let told = try #require(description.methods[Monitor.name]).output
+        try check(Monitor.Reply(event: Samples.event), told, "Monitor reply")
+        try check(Monitor.Reply(event: Wire.Event(kind: "complete")), told, complete: false, "Monitor reply")
         try check(Describe.self, Describe.Parameters(device: device), [Describe.Reply(details: Samples.details)])
         try check(
             PlanOperation.self, PlanOperation.Parameters(operation: "bind", device: device, consent: ["swap"]),
-            [PlanOperation.Reply(plan: Samples.plan, refusedBy: Samples.plan.blockers)])
+            [PlanOperation.Reply(device: device, plan: Samples.plan, refusedBy: Samples.plan.blockers)])
         try check(
             Bind.self, Bind.Parameters(device: device, consent: ["swap"], dryRun: true),
-            [Bind.Reply(plan: Samples.plan, progress: "x")])
+            [Bind.Reply(device: device, plan: Samples.plan, progress: "x")])
         try check(
             Restore.self, Restore.Parameters(device: device, dryRun: true),
             [Restore.Reply(plan: Samples.plan, progress: "x")])
@@ -147,7 +152,7 @@ struct WireConformanceTests {
             Attach.self,
             Attach.Parameters(
                 device: device, uid: 1000, gid: 36, mode: "descriptors", consent: ["no-reset"], dryRun: true),
-            [Attach.Reply(lease: Samples.lease, plan: Samples.plan)])
+            [Attach.Reply(device: device, lease: Samples.lease, plan: Samples.plan)])
         try check(
             Detach.self, Detach.Parameters(device: device, dryRun: true),
             [Detach.Reply(plan: Samples.plan, progress: "x")])
@@ -178,6 +183,13 @@ struct WireConformanceTests {
         let device = "0000:00:10.0"
         let samples: [(String, JSON)] = [
             try sample(Wire.DeviceNotFound(device: device)),
+            try sample(
+                Wire.IdentityMismatch(device: "n", address: device, part: "id", expected: "x", found: "y")),
+            try sample(Wire.IdentityUnknown(device: "n", part: "serial", candidates: [device])),
+            try sample(Wire.AmbiguousDevice(device: "n", candidates: [device])),
+            try sample(Wire.DeviceIsPool(device: "n", members: [device])),
+            try sample(
+                Wire.PoolExhausted(device: "n", members: [Wire.PoolMember(member: device, reason: "x")])),
             try sample(Wire.Refused(device: device, operation: "bind", blockers: Samples.plan.blockers)),
             try sample(Wire.DeviceBusy(device: device, operation: "bind", step: "unbind")),
             try sample(Wire.WrongState(device: device, state: "available", needed: "bound", message: "x")),
@@ -188,6 +200,7 @@ struct WireConformanceTests {
             try sample(Wire.DeviceFailed(device: device, operation: "selftest")),
             try sample(Wire.NoSuchResetMethod(device: device, method: "flr", available: ["pm"])),
             try sample(Wire.DeviceQuarantined(device: device, reason: "x")),
+            try sample(Wire.MonitorEnded(reason: "stopping")),
             try sample(Wire.SelfTestUnavailable(device: device, message: "x", hint: "x")),
             try sample(Wire.ProtocolError(reason: "x")),
         ]
@@ -267,8 +280,8 @@ struct WireConformanceTests {
 /// Values with every field set.
 enum Samples {
     static let device = Wire.Device(
-        address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8", classCode: "00ff00",
-        driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
+        address: "0000:00:10.0", name: "n", configuredName: "nic0", className: "c", vendorId: "1234", deviceId: "11e8",
+        classCode: "00ff00", driver: "edu", iommuGroup: 3, intx: 1, msi: 1, msix: 0, state: "bound")
     static let plan = Wire.Plan(
         steps: [Wire.Step(action: "write", target: "/sys/x", value: "1")],
         blockers: [
@@ -295,6 +308,9 @@ enum Samples {
         hostUses: plan.blockers, unread: ["config"], bindPlan: plan, drift: plan.blockers,
         quarantine: "x", notes: plan.blockers, recorded: ["driver": "edu"],
         operation: Wire.Operation(name: "bind", step: "unbind", since: 1, note: "x"))
+    static let event = Wire.Event(
+        kind: "operation-ended", address: "0000:00:10.0", device: device, virtualFunctions: 7,
+        operation: details.operation, failure: "x", drift: plan.blockers)
     static let sparseDetails = Wire.Details(
         device: Wire.Device(
             address: "0000:00:10.0", name: "n", className: "c", vendorId: "1234", deviceId: "11e8",

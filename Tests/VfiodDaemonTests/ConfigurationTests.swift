@@ -106,9 +106,14 @@ struct ConfigurationTests {
         #expect(try read(text) == Configuration())
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         let uncommented = lines.map { line in
-            line.hasPrefix("#") && line.dropFirst().first?.isLetter == true ? line.dropFirst() : line
+            guard line.hasPrefix("#"), let second = line.dropFirst().first else { return line }
+            return second.isLetter || second == "[" ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 15)
-        #expect(try read(uncommented.joined(separator: "\n")) == Configuration())
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 22)
+        var all = try read(uncommented.joined(separator: "\n"))
+        #expect(all.names.devices.map(\.name) == ["uplink", "scratch"])
+        #expect(all.names.pools.map(\.name) == ["nics"])
+        all.names = NamedDevices()
+        #expect(all == Configuration())
     }
 }

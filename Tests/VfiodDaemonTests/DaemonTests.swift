@@ -12,100 +12,6 @@ import Varlink
 import VfiodAPI
 import VfiodDaemon
 
-/// A daemon in this process, on a real socket, over devices in memory.
-private final class RunningDaemon: Sendable {
-    let directory: TemporaryDirectory
-    let devices = InMemoryDevices()
-    let group: ServiceGroup
-    let log = Lines()
-    private let notifications: DatagramReceiver
-    private let loop: EventLoop
-
-    deinit { loop.stop() }
-
-    final class Lines: Sendable {
-        private let lines = Lock<[String]>([])
-        var all: [String] { lines.withLock { $0 } }
-        func add(_ line: String) { lines.withLock { $0.append(line) } }
-    }
-
-    var path: String { directory.file("io.vfiod") }
-
-    init() throws {
-        directory = try TemporaryDirectory()
-        notifications = try DatagramReceiver(path: directory.file("notify"))
-        let listener = try UnixListener(path: directory.file("io.vfiod"))
-        let logger = Logger(label: "test") { [log] _ in
-            SystemLogHandler(.standardError { log.add($0) }, identifier: "vfiod", level: .info)
-        }
-        loop = try EventLoop(name: "test-loop")
-        var configuration = Configuration()
-        configuration.leaseDirectory = directory.file("leases")
-        let daemon = Daemon(
-            configuration, on: loop, devices: devices,
-            listener: SharedDescriptor(try listener.descriptor.duplicate()),
-            notifier: try Notifier(socketPath: directory.file("notify")), logger: logger)
-        group = ServiceGroup(configuration: .init(services: [.init(service: daemon)], logger: logger))
-    }
-
-    func notification() async throws -> String { try await blocking { [self] in try notifications.next() } }
-
-    /// Runs `body` beside the daemon, and then stops the daemon gracefully.
-    static func with(_ body: @Sendable (RunningDaemon) async throws -> Void) async throws {
-        let daemon = try RunningDaemon()
-        try await withThrowingTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { try await daemon.group.run() }
-            #expect(try await daemon.notification() == "READY=1\nSTATUS=Serving")
-            let result: Result<Void, any Error>
-            do {
-                result = .success(try await body(daemon))
-            } catch {
-                result = .failure(error)
-            }
-            await daemon.group.triggerGracefulShutdown()
-            try await tasks.waitForAll()
-            try result.get()
-        }
-        #expect(try await daemon.notification() == "STOPPING=1")
-    }
-
-    func call<Method: VfiodMethod>(_ method: Method.Type, _ parameters: Method.Parameters) async throws -> Method.Reply
-    {
-        try await blocking { [path] in
-            var client = try VarlinkClient(path: path)
-            return try client.call(Method.fullName, parameters, as: Method.Reply.self)
-        }
-    }
-
-    func stream<Method: VfiodMethod>(
-        _ method: Method.Type, _ parameters: Method.Parameters
-    ) async throws -> [Method.Reply] {
-        try await blocking { [path] in
-            var client = try VarlinkClient(path: path)
-            var replies: [Method.Reply] = []
-            try client.stream(Method.fullName, parameters, as: Method.Reply.self) { replies.append($0) }
-            return replies
-        }
-    }
-
-    /// The error that a call is answered with.
-    func refusal<Method: VfiodMethod>(
-        of method: Method.Type, _ parameters: Method.Parameters
-    ) async throws -> VarlinkError? {
-        do {
-            _ = try await call(method, parameters)
-        } catch VarlinkClientError.refused(let error) {
-            return error
-        }
-        return nil
-    }
-}
-
-/// Runs what blocks on a thread of its own: Swift's own threads are needed to answer the calls.
-private func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-    try await BlockingLane(name: "test").run(body)
-}
-
 @Suite("Daemon")
 struct DaemonTests {
     private static let edu = "0000:00:10.0"
@@ -211,7 +117,7 @@ struct DaemonTests {
             ) -> SelfTest.Parameters {
                 SelfTest.Parameters(device: device, type: type, vectors: vectors, count: count, fault: fault)
             }
-            for device in ["", "x", "0000:00:10", "0000:00:20.0", "../../x", "0000:00:10.8"] {
+            for device in ["", "-x", "0000:00:10", "0000:00:20.0", "../../x", "0000:00:10.8"] {
                 #expect(try await wrong(selfTest(device: device)) == "device")
             }
             for vectors in [0, -1, 2049, Int.max, Int.min] {
@@ -324,6 +230,18 @@ struct DaemonTests {
             #expect(
                 Wire.DeviceQuarantined(quarantined) == Wire.DeviceQuarantined(device: Self.edu, reason: "It is dead."))
             #expect(daemon.log.all.contains { $0.contains("0000:00:10.0 is quarantined: It is dead.") })
+            let mismatch = try await refusal(
+                .identityMismatch("nic0", address, part: .serial, expected: "1", found: "2"))
+            #expect(
+                Wire.IdentityMismatch(mismatch)
+                    == Wire.IdentityMismatch(
+                        device: "nic0", address: Self.edu, part: "serial", expected: "1", found: "2"))
+            let unknown = try await refusal(.identityUnknown("nic0", [address]))
+            #expect(
+                Wire.IdentityUnknown(unknown)
+                    == Wire.IdentityUnknown(device: "nic0", part: "serial", candidates: [Self.edu]))
+            let ambiguous = try await refusal(.ambiguous("nic0", [address]))
+            #expect(Wire.AmbiguousDevice(ambiguous) == Wire.AmbiguousDevice(device: "nic0", candidates: [Self.edu]))
             let untestable = try await refusal(.selfTestUnavailable(address, message: "No KVM.", hint: "Load it."))
             #expect(Wire.SelfTestUnavailable(untestable)?.hint == "Load it.")
             #expect(daemon.log.all.contains { $0.hasPrefix("<4>restore of") && $0.contains("EBUSY") })

@@ -9,6 +9,7 @@ actor InMemoryDevices: DeviceOperations {
     private var states: [PCIAddress: DeviceState] = [:]
     private(set) var requests: [SelfTestRequest] = []
     private(set) var consents: [Set<Consent>] = []
+    private var followers: [AsyncStream<DeviceEvent>.Continuation] = []
     /// What the next changing call throws.
     var failure: PassthroughError?
 
@@ -25,7 +26,8 @@ actor InMemoryDevices: DeviceOperations {
     private func summary(_ address: PCIAddress) throws(PassthroughError) -> DeviceSummary {
         guard let state = states[address] else { throw .deviceNotFound(address.description) }
         return DeviceSummary(
-            address: address, name: "edu", className: "Unclassified", vendorID: 0x1234, deviceID: 0x11e8,
+            address: address, name: "edu", configuredName: "0000:00:10.0" == "\(address)" ? "nic0" : nil,
+            className: "Unclassified", vendorID: 0x1234, deviceID: 0x11e8,
             classCode: 0xff00, driver: state == .bound ? "vfio-pci" : nil, iommuGroup: 3,
             interrupts: InterruptCounts(legacy: 1, msi: 1, msix: 0), state: state)
     }
@@ -34,6 +36,40 @@ actor InMemoryDevices: DeviceOperations {
         var found: [DeviceSummary] = []
         for address in states.keys.sorted() { found.append(try summary(address)) }
         return found
+    }
+
+    func target(of selector: DeviceSelector) async throws(PassthroughError) -> DeviceTarget {
+        switch selector {
+        case .address(let address): return .device(address)
+        case .name("nics"): return .pool("nics", members: ["nic0", "id=8086:10d3"])
+        case .name("nic0"), .identity:
+            guard let first = states.keys.min() else { throw .deviceNotFound(selector.description) }
+            return .device(first)
+        case .name(let name): throw .deviceNotFound(name)
+        }
+    }
+
+    func bind(
+        firstFreeOf pool: String, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> PoolChoice {
+        guard let free = states.keys.sorted().first(where: { states[$0] == .available }) else {
+            throw .poolExhausted(pool, states.keys.sorted().map { PassedOver("\($0)", reason: "It is bound.") })
+        }
+        return PoolChoice(
+            device: free, plan: try await bind(free, consent: consent, dryRun: dryRun, progress: progress))
+    }
+
+    func follow() async throws(PassthroughError) -> DeviceFeed {
+        let (events, queue) = AsyncStream.makeStream(of: DeviceEvent.self)
+        followers.append(queue)
+        return DeviceFeed(devices: try await list().map { DeviceStatus(summary: $0) }, events: events)
+    }
+
+    /// Tells those who follow of an event, and ends their queues if it is nil.
+    func tell(_ event: DeviceEvent?) {
+        for queue in followers {
+            if let event { queue.yield(event) } else { queue.finish() }
+        }
     }
 
     func describe(_ address: PCIAddress) async throws(PassthroughError) -> DeviceDetails {

@@ -24,13 +24,13 @@ struct AttachVerb: ParsableCommand {
 
     func run() throws {
         let parameters = Attach.Parameters(
-            device: device.address, uid: uid, gid: gid, mode: mode, consent: consent, dryRun: dryRun)
+            device: device.text, uid: uid, gid: gid, mode: mode, consent: consent, dryRun: dryRun)
         let reply = try common.call(Attach.self, parameters)
         try common.show(reply) { dryRun ? dryRunText(reply.plan) : text(reply) }
     }
 
     func text(_ reply: Attach.Reply) -> String {
-        let socket = reply.lease?.devices.first { $0.device == device.address }?.socket ?? "?"
-        return "\(device.address) is given to user \(uid). Sessions begin at \(socket)\n"
+        let socket = reply.lease?.devices.first { $0.device == reply.device }?.socket ?? "?"
+        return "\(device.text) is given to user \(uid). Sessions begin at \(socket)\n"
     }
 }

@@ -16,8 +16,8 @@ struct DetachVerb: ParsableCommand {
     var dryRun = false
 
     func run() throws {
-        let parameters = Detach.Parameters(device: device.address, dryRun: dryRun)
+        let parameters = Detach.Parameters(device: device.text, dryRun: dryRun)
         let reply = try common.call(Detach.self, parameters, progress: \.progress)
-        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.address) is taken back.\n" }
+        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.text) is taken back.\n" }
     }
 }

@@ -15,7 +15,7 @@ struct InterruptsVerb: ParsableCommand {
     @Argument(help: DeviceArgument.help) var device: DeviceArgument
 
     func run() throws {
-        let reply = try common.call(Interrupts.self, Interrupts.Parameters(device: device.address))
+        let reply = try common.call(Interrupts.self, Interrupts.Parameters(device: device.text))
         try common.show(reply) { InterruptsVerb.text(reply) }
     }
 

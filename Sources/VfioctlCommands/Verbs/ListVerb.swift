@@ -9,7 +9,7 @@ struct ListVerb: ParsableCommand {
         discussion: """
             One line per function: its driver, its IOMMU group, how many vectors it has of each interrupt type, and \
             whether it is available, bound, busy, foreign (bound to VFIO by somebody else) or gone (removed from the host \
-            while vfiod had it). On a terminal, lines are cut to its width.
+            while vfiod had it); and what the configuration calls it. On a terminal, lines are cut to its width.
 
               vfioctl list --json | jq -r '.devices[] | select(.state == "bound").address'
             """)
@@ -22,14 +22,17 @@ struct ListVerb: ParsableCommand {
     }
 
     static func text(_ reply: List.Reply, width: Int? = nil) -> String {
+        // Most hosts have none.
+        let areNamed = reply.devices.contains { $0.configuredName != nil }
         var table = Table(
-            ["ADDRESS", "STATE", "DRIVER", "GROUP", "INTX", "MSI", "MSI-X", "ID", "NAME"], rightAligned: [3, 4, 5, 6])
+            ["ADDRESS", "STATE", "DRIVER", "GROUP", "INTX", "MSI", "MSI-X", "ID"] + (areNamed ? ["CALLED"] : [])
+                + ["NAME"], rightAligned: [3, 4, 5, 6])
         for device in reply.devices {
-            table.add([
-                device.address, device.state, device.driver ?? "-", device.iommuGroup.map(String.init) ?? "-",
-                "\(device.intx)", "\(device.msi)", "\(device.msix)", "\(device.vendorId):\(device.deviceId)",
-                device.name,
-            ])
+            table.add(
+                [
+                    device.address, device.state, device.driver ?? "-", device.iommuGroup.map(String.init) ?? "-",
+                    "\(device.intx)", "\(device.msi)", "\(device.msix)", "\(device.vendorId):\(device.deviceId)",
+                ] + (areNamed ? [device.configuredName ?? "-"] : []) + [device.name])
         }
         return table.text(width: width)
     }

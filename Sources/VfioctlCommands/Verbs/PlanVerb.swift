@@ -24,7 +24,7 @@ struct PlanVerb: ParsableCommand {
     var consent: [String] = []
 
     func run() throws {
-        let parameters = PlanOperation.Parameters(operation: operation, device: device.address, consent: consent)
+        let parameters = PlanOperation.Parameters(operation: operation, device: device.text, consent: consent)
         let reply = try common.call(PlanOperation.self, parameters)
         try common.show(reply) { PlanVerb.text(reply) }
         if !reply.refusedBy.isEmpty { throw ExitStatus.failed }

@@ -15,7 +15,7 @@ struct ReleaseVerb: ParsableCommand {
     @Argument(help: DeviceArgument.help) var device: DeviceArgument
 
     func run() throws {
-        let reply = try common.call(Release.self, Release.Parameters(device: device.address))
-        try common.show(reply) { "\(device.address) is released.\n" }
+        let reply = try common.call(Release.self, Release.Parameters(device: device.text))
+        try common.show(reply) { "\(device.text) is released.\n" }
     }
 }

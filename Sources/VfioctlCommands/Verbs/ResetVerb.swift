@@ -24,8 +24,8 @@ struct ResetVerb: ParsableCommand {
     var dryRun = false
 
     func run() throws {
-        let parameters = Reset.Parameters(device: device.address, method: method, consent: consent, dryRun: dryRun)
+        let parameters = Reset.Parameters(device: device.text, method: method, consent: consent, dryRun: dryRun)
         let reply = try common.call(Reset.self, parameters, progress: \.progress)
-        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.address) is whole.\n" }
+        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.text) is whole.\n" }
     }
 }

@@ -16,8 +16,8 @@ struct RestoreVerb: ParsableCommand {
     var dryRun = false
 
     func run() throws {
-        let parameters = Restore.Parameters(device: device.address, dryRun: dryRun)
+        let parameters = Restore.Parameters(device: device.text, dryRun: dryRun)
         let reply = try common.call(Restore.self, parameters, progress: \.progress)
-        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.address) is given back.\n" }
+        try common.show(reply) { dryRun ? dryRunText(reply.plan) : "\(device.text) is given back.\n" }
     }
 }

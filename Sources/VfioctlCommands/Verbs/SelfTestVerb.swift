@@ -34,7 +34,7 @@ struct SelfTestVerb: ParsableCommand {
 
     func run() throws {
         let parameters = SelfTest.Parameters(
-            device: device.address, type: type.rawValue, vectors: vectors, count: count, fault: fault)
+            device: device.text, type: type.rawValue, vectors: vectors, count: count, fault: fault)
         let reply = try common.call(SelfTest.self, parameters, progress: \.progress)
         try common.show(reply) { SelfTestVerb.text(reply) }
         if reply.passed != true { throw ExitStatus.selfTestFailed }

@@ -16,7 +16,7 @@ struct ShowVerb: ParsableCommand {
     @Argument(help: DeviceArgument.help) var device: DeviceArgument
 
     func run() throws {
-        let reply = try common.call(Describe.self, Describe.Parameters(device: device.address))
+        let reply = try common.call(Describe.self, Describe.Parameters(device: device.text))
         try common.show(reply) { ShowVerb.text(reply.details) }
     }
 
@@ -37,6 +37,7 @@ struct ShowVerb: ParsableCommand {
                 "\(device.vendorId):\(device.deviceId), subsystem "
                     + "\(details.subsystemVendorId):\(details.subsystemDeviceId), revision \(details.revision)"),
         ]
+            + line("called", ifAny: device.configuredName)
             + line("serial number", ifAny: details.serialNumber)
             + line("slot", ifAny: details.slot)
             + line("path", ifAny: details.path.count > 1 ? details.path.joined(separator: " > ") : nil)
@@ -157,7 +158,7 @@ struct ShowVerb: ParsableCommand {
     }
 
     private static func line(_ name: String, _ value: String) -> String {
-        name + String(repeating: " ", count: max(1, 15 - name.count)) + value
+        padded(name, 15) + value
     }
 
     private static func line(_ name: String, ifAny value: String?) -> [String] {

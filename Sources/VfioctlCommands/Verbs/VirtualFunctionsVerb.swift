@@ -26,10 +26,10 @@ struct VirtualFunctionsVerb: ParsableCommand {
 
     func run() throws {
         let parameters = SetVirtualFunctions.Parameters(
-            device: device.address, count: Int(count), consent: consent, dryRun: dryRun)
+            device: device.text, count: Int(count), consent: consent, dryRun: dryRun)
         let reply = try common.call(SetVirtualFunctions.self, parameters, progress: \.progress)
         try common.show(reply) {
-            dryRun ? dryRunText(reply.plan) : "\(device.address) has \(count) virtual functions.\n"
+            dryRun ? dryRunText(reply.plan) : "\(device.text) has \(count) virtual functions.\n"
         }
     }
 }

@@ -7,7 +7,7 @@ extension VarlinkMethod {
     /// io.vfiod.Describe.
     static func describe(_ host: any DeviceOperations) -> VarlinkMethod {
         VarlinkMethod { (asked: Describe.Parameters, _) async throws(VarlinkError) -> Describe.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let address = try await host.device(DeviceSelector(parameter: asked.device))
             let details = try await answering { () async throws(PassthroughError) in
                 try await host.describe(address)
             }

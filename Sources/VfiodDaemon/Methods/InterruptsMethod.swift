@@ -7,7 +7,7 @@ extension VarlinkMethod {
     /// io.vfiod.Interrupts.
     static func interrupts(_ host: any DeviceOperations) -> VarlinkMethod {
         VarlinkMethod { (asked: Interrupts.Parameters, _) async throws(VarlinkError) -> Interrupts.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let address = try await host.device(DeviceSelector(parameter: asked.device))
             let groups = try await answering { () async throws(PassthroughError) in
                 try await host.interrupts(address)
             }

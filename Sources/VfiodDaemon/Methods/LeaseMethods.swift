@@ -7,7 +7,7 @@ extension VarlinkMethod {
     /// io.vfiod.Attach.
     static func attach(_ host: any DeviceOperations, _ audit: AuditLog) -> VarlinkMethod {
         VarlinkMethod { (asked: Attach.Parameters, call) async throws(VarlinkError) -> Attach.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let address = try await host.device(DeviceSelector(parameter: asked.device))
             let owner = try LeaseOwner(asked)
             guard let mode = LeaseMode(rawValue: asked.mode ?? LeaseMode.descriptors.rawValue) else {
                 throw .invalidParameter("mode")
@@ -18,15 +18,17 @@ extension VarlinkMethod {
                 try await host.attach(address, to: owner, mode, consent: consent, dryRun: dryRun)
             }
             let (lease, plan) =
-                dryRun ? try await answering(attach) : try await audit.record("attach", address, by: call, attach)
-            return Attach.Reply(lease: lease.map(Wire.Lease.init), plan: Wire.Plan(plan))
+                dryRun
+                ? try await answering(attach) : try await audit.record("attach", address.description, by: call, attach)
+            return Attach.Reply(
+                device: address.description, lease: lease.map(Wire.Lease.init), plan: Wire.Plan(plan))
         }
     }
 
     /// io.vfiod.Detach.
     static func detach(_ host: any DeviceOperations, _ audit: AuditLog) -> VarlinkMethod {
         VarlinkMethod { (asked: Detach.Parameters, call) async throws(VarlinkError) -> Detach.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let address = try await host.device(DeviceSelector(parameter: asked.device))
             let dryRun = asked.dryRun ?? false
             let detach = { () async throws(PassthroughError) in
                 try await host.detach(address, dryRun: dryRun) { line in
@@ -34,7 +36,8 @@ extension VarlinkMethod {
                 }
             }
             let plan =
-                dryRun ? try await answering(detach) : try await audit.record("detach", address, by: call, detach)
+                dryRun
+                ? try await answering(detach) : try await audit.record("detach", address.description, by: call, detach)
             return Detach.Reply(plan: Wire.Plan(plan), progress: nil)
         }
     }

@@ -10,13 +10,25 @@ extension VarlinkMethod {
             guard let operation = PlannedOperation(rawValue: asked.operation) else {
                 throw .invalidParameter("operation")
             }
-            let address = try PCIAddress(parameter: asked.device)
+            let selector = try DeviceSelector(parameter: asked.device)
             let consent = try Set<Consent>(parameter: asked.consent)
-            let plan = try await answering { () async throws(PassthroughError) in
-                try await host.plan(operation, address)
+            let target = try await answering { () async throws(PassthroughError) in
+                try await host.target(of: selector)
+            }
+            let planned: PoolChoice
+            if operation == .bind, case .pool(let name, _) = target {
+                planned = try await answering { () async throws(PassthroughError) in
+                    try await host.bind(firstFreeOf: name, consent: consent, dryRun: true) { _ in }
+                }
+            } else {
+                let address = try target.device
+                planned = try await answering { () async throws(PassthroughError) in
+                    PoolChoice(device: address, plan: try await host.plan(operation, address))
+                }
             }
             return PlanOperation.Reply(
-                plan: Wire.Plan(plan), refusedBy: consent.unmet(plan.blockers, on: address).map(Wire.Blocker.init))
+                device: planned.device.description, plan: Wire.Plan(planned.plan),
+                refusedBy: consent.unmet(planned.plan.blockers, on: planned.device).map(Wire.Blocker.init))
         }
     }
 }

@@ -7,7 +7,7 @@ extension VarlinkMethod {
     /// io.vfiod.Restore.
     static func restore(_ host: any DeviceOperations, _ audit: AuditLog) -> VarlinkMethod {
         VarlinkMethod { (asked: Restore.Parameters, call) async throws(VarlinkError) -> Restore.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let address = try await host.device(DeviceSelector(parameter: asked.device))
             let dryRun = asked.dryRun ?? false
             let restore = { () async throws(PassthroughError) in
                 try await host.restore(address, dryRun: dryRun) { line in
@@ -15,7 +15,9 @@ extension VarlinkMethod {
                 }
             }
             let plan =
-                dryRun ? try await answering(restore) : try await audit.record("restore", address, by: call, restore)
+                dryRun
+                ? try await answering(restore)
+                : try await audit.record("restore", address.description, by: call, restore)
             return Restore.Reply(plan: Wire.Plan(plan), progress: nil)
         }
     }

@@ -8,9 +8,11 @@ extension VarlinkMethod {
     /// io.vfiod.SelfTest.
     static func selfTest(_ host: any DeviceOperations, _ audit: AuditLog) -> VarlinkMethod {
         VarlinkMethod { (asked: SelfTest.Parameters, call) async throws(VarlinkError) -> SelfTest.Reply in
-            let address = try PCIAddress(parameter: asked.device)
+            let selector = try DeviceSelector(parameter: asked.device)
             let request = try SelfTestRequest(asked)
-            let reports = try await audit.record("selftest", address, by: call) { () async throws(PassthroughError) in
+            let address = try await host.device(selector)
+            let reports = try await audit.record("selftest", address.description, by: call) {
+                () async throws(PassthroughError) in
                 try await host.selfTest(address, request) { line in
                     call.send(SelfTest.Reply(reports: nil, passed: nil, progress: line))
                 }
