@@ -27,14 +27,14 @@ struct ModeRaceTests {
             if interrupts.workingType == type { try interrupts.switchTo(nil) }
             try interrupts.switchTo(type, bench.configurations(type))
             #expect(interrupts.workingType == type)
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             let before = types.map(bench.deliveries)
             try raiser.wait(for: 3)
             if bench.isSure(type) {
                 let arrived = eventually { bench.deliveries(type) != before[types.firstIndex(of: type) ?? 0] }
                 #expect(arrived, "nothing on \(type)")
             }
-            try bench.guest.fence()
+            try raiser.pausing { try bench.guest.fence() }
             for (index, other) in types.enumerated() where other != type {
                 #expect(bench.deliveries(other) == before[index], "\(other) delivered, \(type) is on")
             }

@@ -66,12 +66,7 @@ def parser():
         "no-intremap, kernel-6.1, kernel-backports, both with -no-intremap, and power. "
         "With --keep only the host's tests of the kept machine's variant run.",
     )
-    test.add_argument(
-        "filter",
-        nargs="?",
-        metavar="FILTER",
-        help="only tests whose LEVEL/NAME matches this regular expression: ^host/, bad-input, ^unit/.*Varlink",
-    )
+    add_filter(test, "^host/, bad-input, ^unit/.*Varlink")
     test.set_defaults(kernel="6.12", no_iommu=False, no_intremap=False)
     verbs_of.add_parser(
         "demo", parents=[host, keep], help="bind, self-test and restore of five devices, told as it happens"
@@ -86,7 +81,7 @@ def parser():
     soak.add_argument("--seconds", type=int, default=60, help="how long each race goes on, default 60")
     soak.add_argument("--cycles", type=int, default=10_000, help="of one vector, default 10,000; of a window, 1/200")
     soak.add_argument("--rounds", type=int, default=20, help="of Bind, self-test and Restore, default 20")
-    soak.add_argument("--rounds-only", action="store_true", help="neither races nor cycles")
+    add_filter(soak, "^kvm/, ModeRaceTests, rounds")
     verbs_of.add_parser(
         "bench", parents=[host, keep], help="the benchmarks of real devices beside their floor: a table of ratios"
     )
@@ -97,6 +92,15 @@ def parser():
     clean = verbs_of.add_parser("clean", help="remove images of older recipes, and what interrupted runs left")
     clean.add_argument("--all", action="store_true", help="the current images too")
     return top
+
+
+def add_filter(parser, examples):
+    parser.add_argument(
+        "filter",
+        nargs="?",
+        metavar="FILTER",
+        help=f"only tests whose LEVEL/NAME matches this regular expression: {examples}",
+    )
 
 
 VERBS = {
