@@ -182,14 +182,14 @@ struct DriverTransition: Sendable {
     }
 
     private func returnToHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
-        guard let wanted = record.before.driver, sysfs.driver(of: address) != wanted else { return }
+        guard let wanted = record.before.driver, try driver(.probe) != wanted else { return }
         enter(.probe, &record, "asking the kernel for \(wanted)")
         var (step, failure) = (OperationStep.probe, write(address.description, to: sysfs.probePath, .probe))
-        if let other = sysfs.driver(of: address), other != wanted {
+        if let other = try driver(.probe), other != wanted {
             operation.report("\(other) took the device instead of \(wanted)")
             try unbind(from: other, &record, as: .unbindOther)
         }
-        if sysfs.driver(of: address) == nil {
+        if try driver(.probe) == nil {
             enter(.bind, &record, "binding to \(wanted)")
             step = .bind
             failure = write(address.description, to: sysfs.path(ofDriver: wanted) + "/bind", .bind) ?? failure

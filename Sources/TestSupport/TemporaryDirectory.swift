@@ -7,11 +7,12 @@ public final class TemporaryDirectory: Sendable {
     /// Its absolute path.
     public let path: String
 
-    /// Creates it under /tmp, short enough for a socket's path.
+    /// Creates it in memory, where a sync costs nothing, or else under /tmp; short enough for a socket's path.
     public init() throws(KernelError) {
-        var template = Array("/tmp/vfiod-test-XXXXXX".utf8CString)
+        let parent = pathExists("/dev/shm") ? "/dev/shm" : "/tmp"
+        var template = Array("\(parent)/vfiod-test-XXXXXX".utf8CString)
         // SAFETY: mkdtemp replaces the six characters in place, inside the NUL-terminated array.
-        guard unsafe mkdtemp(&template) != nil else { throw KernelError("mkdtemp", on: "/tmp", .ioError) }
+        guard unsafe mkdtemp(&template) != nil else { throw KernelError("mkdtemp", on: parent, .ioError) }
         path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 

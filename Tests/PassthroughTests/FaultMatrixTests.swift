@@ -24,10 +24,9 @@ import Testing
         #expect(await model.perform() == nil)
         let count = model.fake.writes.count - already
         #expect(count >= 2)
-        let faults: [FakeHost.WriteFault] =
-            FaultMatrixTests.errors.map { .refused($0) } + [
-                .calledRefused(.ioError), .calledRefused(.interrupted), .ignored,
-            ]
+        // Siblings take the same steps, so that for them one error is as good as all.
+        let errors = model.members.count == 1 ? FaultMatrixTests.errors : [.resourceBusy]
+        let faults = errors.map { FakeHost.WriteFault.refused($0) } + [.calledRefused(.ioError), .ignored]
         for number in 1...count {
             for fault in faults {
                 let scenario = try await CrashScenario(kind, operation)
@@ -66,7 +65,7 @@ import Testing
             "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs", "vendor",
         ], CrashScenario.Operation.allCases)
     func reads(attribute: String, operation: CrashScenario.Operation) async throws {
-        for kind in CrashScenario.Kind.allCases {
+        for kind in [CrashScenario.Kind.noDriver, .changed] {
             try await atEachPoint(of: kind, operation) { scenario, isBroken in
                 for address in scenario.members {
                     let path = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)/\(attribute)"
