@@ -116,7 +116,7 @@ final class VarlinkConnection {
         if phase == .draining {
             drained += bytes.count
             _ = reader.feed(bytes)
-            let isEnough = drained >= limits.drainedBytes || closer.unclosedCount > limits.unclosedDescriptors
+            let isEnough = drained >= limits.drainedBytes || (came != nil && isBehindWithClosing)
             return bytes.isEmpty || isEnough ? .ended : .bytes
         }
         if bytes.isEmpty {
@@ -128,6 +128,9 @@ final class VarlinkConnection {
         return .bytes
     }
 
+    /// Whether so many descriptors wait to be closed that no more are taken. Who sends none is not concerned.
+    private var isBehindWithClosing: Bool { closer.unclosedCount > limits.unclosedDescriptors }
+
     /// A read ends behind the bytes that descriptors came with (unix_stream_read_generic, net/unix/af_unix.c), so they
     /// belong to the message that it ends in, or ends with.
     private func take(_ frames: [FrameReader.Frame], _ came: ReceivedDescriptors?, isTruncated: Bool) {
@@ -136,7 +139,7 @@ final class VarlinkConnection {
         for frame in whole { add(frame) }
         if let came { descriptors = descriptors.map { ReceivedDescriptors($0, then: came) } ?? came }
         let isTooMany = descriptors?.rawValues.count ?? 0 > limits.descriptors
-        if isTruncated || isTooMany || closer.unclosedCount > limits.unclosedDescriptors {
+        if isTruncated || isTooMany || (came != nil && isBehindWithClosing) {
             descriptors = nil
             return add(.violation(.descriptors(limit: limits.descriptors)))
         }

@@ -1,3 +1,4 @@
+import Glibc
 import InterruptSources
 import LinuxSystem
 import Logging
@@ -100,6 +101,33 @@ struct DaemonTests {
                 PlanOperation.self, PlanOperation.Parameters(operation: "restore", device: Self.edu, consent: nil))
             #expect(restore.plan.blockers.isEmpty && restore.refusedBy.isEmpty)
             #expect(daemon.log.all.allSatisfy { !$0.contains("asked for by") })
+        }
+    }
+
+    @Test("a device is given to an owner, listed and taken back, each change with an audit line")
+    func leases() async throws {
+        try await RunningDaemon.with { daemon in
+            await daemon.devices.setLeaseDirectory(daemon.directory.file("leases"))
+            let asked = Attach.Parameters(
+                device: Self.edu, uid: Int(getuid()), gid: nil, mode: nil, consent: nil, dryRun: nil)
+            let lease = try #require(try await daemon.call(Attach.self, asked).lease)
+            #expect(lease.uid == Int(getuid()) && lease.mode == "descriptors" && lease.devices.count == 1)
+            #expect(try await daemon.call(Leases.self, NoParameters()).leases == [lease])
+            _ = try await daemon.call(Detach.self, Detach.Parameters(device: Self.edu, dryRun: nil))
+            #expect(try await daemon.call(Leases.self, NoParameters()).leases.isEmpty)
+            #expect(daemon.log.all.contains { $0.contains("attach of 0000:00:10.0") && $0.contains("done") })
+            #expect(daemon.log.all.contains { $0.contains("detach of 0000:00:10.0") && $0.contains("done") })
+            let wrong: [(String, Attach.Parameters)] = [
+                ("uid", .init(device: Self.edu, uid: -1, gid: nil, mode: nil, consent: nil, dryRun: nil)),
+                ("uid", .init(device: Self.edu, uid: 0xffff_ffff, gid: nil, mode: nil, consent: nil, dryRun: nil)),
+                ("gid", .init(device: Self.edu, uid: 0, gid: 1 << 32, mode: nil, consent: nil, dryRun: nil)),
+                ("mode", .init(device: Self.edu, uid: 0, gid: nil, mode: "vfio", consent: nil, dryRun: nil)),
+            ]
+            for (name, parameters) in wrong {
+                let refused = try await daemon.refusal(of: Attach.self, parameters)
+                #expect(refused?.name == "org.varlink.service.InvalidParameter")
+                #expect(refused?.parameters(as: Parameter.self)?.parameter == name)
+            }
         }
     }
 
