@@ -13,7 +13,7 @@ extension DriverTransition {
             record = try newRecord(earlier: nil)
             record.phase = .creating
             record.virtualFunctions = count
-            try save(&record, as: .record)
+            try save(record, as: .record)
         } catch {
             return (nil, error)
         }
@@ -21,7 +21,8 @@ extension DriverTransition {
             try keepDriversAway(&record)
             try change(to: count, &record)
             record.phase = .created
-            try save(&record, as: .created)
+            record.step = OperationStep.created.rawValue
+            try save(record, as: .created)
             return (record, nil)
         } catch {
             operation.report("failed, putting \(address) back")

@@ -93,7 +93,7 @@ extension PassthroughHost {
         }
         let planner = planner
         let plan = try await readingLane.run { () throws(PassthroughError) in
-            try planner.bindPlan(address, isOurs: false)
+            try planner.bindPlan(address, nil)
         }
         let refused = consent.unmet(plan.blockers, on: address)
         if !refused.isEmpty { throw .refused(address, operation: "bind", refused) }

@@ -172,9 +172,8 @@ extension PassthroughHost {
         let earlier = records[address]
         let run = try begin(name, on: address) { operation in
             do throws(PassthroughError) {
-                var saved = record
-                try self.transition(address, operation).save(&saved, as: .lease)
-                return (saved, nil)
+                try self.transition(address, operation).save(record, as: .lease)
+                return (record, nil)
             } catch {
                 return (earlier, error)
             }
