@@ -161,6 +161,11 @@ final class RawClient: Sendable {
     /// Everything until the server closes.
     func readAll() async throws -> String { String(decoding: try await receive(Int.max, endMark: 0), as: UTF8.self) }
 
+    /// One byte: then the server has begun to send.
+    func readByte() async throws -> [UInt8] {
+        try await receiver.run { [self] () throws(KernelError) in try socket.receive(limit: 1).bytes }
+    }
+
     /// Everything until `count` end marks have come.
     func read(_ count: Int, endMark: UInt8 = 0) async throws -> [String] {
         let all = try await receive(count, endMark: endMark)

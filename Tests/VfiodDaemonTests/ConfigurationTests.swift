@@ -109,7 +109,7 @@ struct ConfigurationTests {
             guard line.hasPrefix("#"), let second = line.dropFirst().first else { return line }
             return second.isLetter || second == "[" ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 22)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 23)
         var all = try read(uncommented.joined(separator: "\n"))
         #expect(all.names.devices.map(\.name) == ["uplink", "scratch"])
         #expect(all.names.pools.map(\.name) == ["nics"])
