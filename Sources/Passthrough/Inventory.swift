@@ -129,7 +129,8 @@ struct Inventory: Sendable {
             found.append(.iommuGroup(address, new.attributes.iommuGroup))
         }
         if old.attributes.physicalFunction != new.attributes.physicalFunction {
-            found += virtualFunctionChange(new.attributes)
+            // The link goes before the function does.
+            found += virtualFunctionChange(old.attributes) + virtualFunctionChange(new.attributes)
         }
         return found
     }

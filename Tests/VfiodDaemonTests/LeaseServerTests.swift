@@ -59,8 +59,12 @@ private final class SessionClient: Sendable {
     }
 
     func send(_ text: String, _ descriptors: [CInt] = []) async throws {
+        try await send(part: text + "\0", descriptors)
+    }
+
+    func send(part: String, _ descriptors: [CInt]) async throws {
         _ = try await lane.run { [self] () throws(KernelError) in
-            try socket.send(Array(text.utf8) + [0], descriptors: descriptors)
+            try socket.send(Array(part.utf8), descriptors: descriptors)
         }
     }
 
@@ -183,8 +187,9 @@ struct LeaseServerTests {
         _ = try await client.call("Describe")
         let eventfd = try EventFD()
         let many = [CInt](repeating: eventfd.rawValue, count: UnixSocket.maximumDescriptors)
-        try await client.send(#"{"method":"io.vfiod.lease.Describe""# + String(repeating: " ", count: 10), many)
-        let text = try #require(try await client.call("Describe", "{}", [eventfd.rawValue])).text
+        try await client.send(part: #"{"method":"io.vfiod.lease.Describe","#, many)
+        try await client.send(#""parameters":{}}"#, [eventfd.rawValue])
+        let text = try #require(try await client.receive()).text
         #expect(text.contains("io.vfiod.lease.ProtocolError"))
         while await lease.devices.ends.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
         #expect(await lease.devices.ends == [.connectionClosed])

@@ -44,7 +44,7 @@ class Connection:
         message, self.received = self.received.split(end, 1)
         return json.loads(message)
 
-    def call(self, method, more=False, on_progress=lambda _: None, **parameters):
+    def call(self, method, /, more=False, on_progress=lambda _: None, **parameters):
         """One call; with `more` the progress goes to `on_progress` and the last reply is returned."""
         message = {"method": method, "parameters": {k: v for k, v in parameters.items() if v is not None}}
         if more:
@@ -61,14 +61,14 @@ class Connection:
             on_progress(reply.get("parameters") or {})
 
 
-def call(method, **parameters):
+def call(method, /, **parameters):
     if "." not in method:
         method = "io.vfiod." + method
     with Connection() as connection:
         return connection.call(method, **parameters)
 
 
-def error_of(method, **parameters):
+def error_of(method, /, **parameters):
     """The error that a call gets; a call that succeeds is a failure here."""
     try:
         reply = call(method, **parameters)

@@ -105,8 +105,10 @@ def pool():
     configure(f'\n[[pool]]\nname = "edus"\ndevices = ["{EDU}", "id=1234:11e8"]\n')
     expect_equal(call("Plan", operation="bind", device="edus")["device"], EDU, "planned")
     expect_equal(bind("edus")["device"], EDU, "first")
+    cleanup(restore, EDU)
     # The others in the order of addresses.
     expect_equal(bind("edus")["device"], EDU2, "second")
+    cleanup(restore, EDU2)
     # Those that are left share an IOMMU group with a device in use.
     error = error_of("Bind", device="edus")
     expect_equal(error.name, "io.vfiod.PoolExhausted", "error")
