@@ -8,7 +8,19 @@ import threading
 
 from client import CallError, Connection, bind, call, devices, error_of, restore
 from harness import cleanup, expect, expect_equal, test, wait_until
-from machine import EDU, IGB, PCI, XHCI, descriptors, driver, first_virtual_function, resident_kib, run, service_pid, write
+from machine import (
+    EDU,
+    IGB,
+    PCI,
+    XHCI,
+    descriptors,
+    driver,
+    first_virtual_function,
+    resident_kib,
+    run,
+    service_pid,
+    write,
+)
 
 RESCAN = "/sys/bus/pci/rescan"
 

@@ -18,7 +18,7 @@ def kill_vfiod():
     wait_until(lambda: call("List")["devices"], 30, "the new vfiod answers")
 
 
-def begin(method, **parameters):
+def begin(method, /, **parameters):
     """A call whose answer may never come."""
 
     def body():
