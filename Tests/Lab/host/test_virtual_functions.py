@@ -25,7 +25,7 @@ def codes(error):
     return [blocker["code"] for blocker in error.parameters["blockers"]]
 
 
-@test(deadline=180)
+@test(deadline=300)
 def seven():
     """All that igb has: none is taken by the host's driver, one goes through all its interrupts, and all go again."""
     before = snapshot_all()
@@ -37,7 +37,7 @@ def seven():
     expect_equal(len(found), 7, "virtual functions that are listed")
     # udev loads igbvf for them, which must not take them.
     run("modprobe", "igbvf")
-    run("udevadm", "settle")
+    run("udevadm", "settle", timeout=120)
     expect_equal({driver(address) for address in found}, {None}, "their drivers")
     expect_equal(driver(IGB), "igb", "driver of the physical function")
     one = found[3]
