@@ -33,6 +33,21 @@ struct GeneratedHost {
             logger: Logger(label: "benchmark") { _ in Silent() })
     }
 
+    /// How often sysfs is asked for a function that comes.
+    func opensToComeBack(_ files: FakeFiles) async throws -> Int {
+        guard let address = addresses.last else { return 0 }
+        files.forgetOpens()
+        fake.removeFunction(address)
+        // Once, whether there is another one by now.
+        while try await host.list().contains(where: { $0.address == address }) || files.opens.isEmpty {
+            await Task.yield()
+        }
+        files.forgetOpens()
+        fake.addFunction(address, driver: "e1000e", iommuGroup: 1)
+        while (try? await host.interrupts(address))?.isEmpty ?? true { await Task.yield() }
+        return files.opens.count
+    }
+
     /// Takes the last function away and gives it back, and waits until vfiod has seen both and knows its vectors.
     /// Returns how long it took to see that it is back, nanoseconds.
     func replug() async throws -> UInt64 {

@@ -25,9 +25,7 @@ struct SizeMeasurement {
         files.forgetOpens()
         _ = try await counted.host.list()
         listOpens = files.opens.count
-        _ = try await counted.replug()
-        // The removal's own look whether there is another function by now may come before or after.
-        eventOpens = files.opens.count
+        eventOpens = try await counted.opensToComeBack(files)
         let timed = try GeneratedHost(functions: functions, files: LiveFiles(), on: loop)
         let before = SizeMeasurement.residentBytes
         let start = monotonicNanoseconds()

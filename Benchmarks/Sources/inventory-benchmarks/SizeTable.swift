@@ -11,7 +11,7 @@ enum SizeTable {
         let rows = [
             ["inventory", "\(small.functions) functions", "\(large.functions) functions", "ratio"],
             row("opens, first inventory, a function", { Double($0.firstOpens) / Double($0.functions) }, ""),
-            row("opens, a function gone and back", { Double($0.eventOpens) }, ""),
+            row("opens, a function that comes", { Double($0.eventOpens) }, ""),
             row("opens, List", { Double($0.listOpens) }, ""),
             row("first inventory", { Double($0.first) / 1e6 }, " ms"),
             row("first inventory, a function", { Double($0.first) / 1e3 / Double($0.functions) }, " us"),

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -165,9 +166,11 @@ def session_killed():
         expect_equal(late, [], "seconds after the first step at which memory changed")
         expect_equal(interrupt_counts(f"vfio-intx({EDU})"), {}, "lines of the device after the session")
         number = next(iter(lines))
-        quiet = {key: count for key, count in interrupt_counts("").items() if key == number}
+        quiet = interrupt_counts("").get(number, 0)
         time.sleep(1)
-        expect_equal({key: count for key, count in interrupt_counts("").items() if key == number}, quiet, "its line")
+        # A level that stays would come back at once, ten thousand times; a network card on the line has its own few.
+        more = interrupt_counts("").get(number, 0) - quiet
+        expect(more < 100, f"its line was raised {more} times after the session")
     wait_until(lambda: descriptors(service_pid()) <= open_before, 10, "vfiod's descriptors are as before")
     bind(EDU2)
     _, passed = self_test(EDU2, type="intx", count=20)
@@ -180,6 +183,13 @@ def session_killed():
     expect_equal(differences(before, snapshot_all()), [], "state after Restore")
 
 
+def end(process):
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # It has ended by itself.
+
+
 @test(levels=("host", "kernel-backports"), deadline=120)
 def kept_descriptor():
     """A child that keeps the device's descriptor is named, and nobody gets the device before it ends."""
@@ -187,7 +197,7 @@ def kept_descriptor():
     attach(EDU)
     owner = Owner("keep_in_child", EDU)
     child = int(owner.line().split()[1])
-    cleanup(run, "kill", "-9", str(child))
+    cleanup(end, child)
     since = int(time.time())
     owner.kill()
     wait_until(lambda: state(EDU) == "held", 40, f"the device is held: {leased()[EDU]}")
@@ -200,13 +210,14 @@ def kept_descriptor():
     expect("io.vfiod.lease.NotReady" in refused.process.stderr.read(), "the refusal's name")
     call("Detach", device=EDU)
     error = error_of("Attach", device=EDU, uid=STRANGER)
-    codes = [blocker["code"] for blocker in error.parameters["blockers"]]
-    expect_equal((error.name, codes), ("io.vfiod.Refused", ["held"]), "Attach")
+    codes = {blocker["code"] for blocker in error.parameters["blockers"]}
+    # Nothing resets edu, which the stranger would have as its last owner left it.
+    expect_equal((error.name, codes), ("io.vfiod.Refused", {"held", "no-reset"}), "Attach")
     bind(EDU2)
     _, passed = self_test(EDU2, type="msi", count=5)
     expect(passed, "a device that nobody holds did not pass its self-test")
     restore(EDU2)
-    run("kill", "-9", str(child))
+    end(child)
     wait_until(lambda: "held" not in [b["code"] for b in plan_attach(EDU)], 20, "nobody holds the device any more")
     attach(EDU)
     expect_equal(Owner("once", EDU).line(), "fired", "the next session's interrupt")
@@ -258,12 +269,12 @@ def restart():
     expect_equal((path.stat().st_uid, path.stat().st_mode & 0o777), (OWNER, 0o600), "owner and mode of the socket")
     owner = Owner("keep_in_child", EDU)
     child = int(owner.line().split()[1])
-    cleanup(run, "kill", "-9", str(child))
+    cleanup(end, child)
     since = int(time.time())
     expect_equal(run("systemctl", "restart", "vfiod").returncode, 0, "status of the restart")
     expect_equal([step for step, _, _ in steps(EDU, since)], STEPS, "steps of the session that was there")
     expect_equal(leased()[EDU]["socket"], str(path), "socket after the restart")
-    run("kill", "-9", str(child))
+    end(child)
     owner.kill()
     stranger = Owner("once", EDU, user=STRANGER)
     expect_equal(stranger.process.wait(30), 1, "status of another user's session")
