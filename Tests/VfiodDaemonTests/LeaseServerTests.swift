@@ -125,8 +125,7 @@ struct LeaseServerTests {
         let client = try lease.connect()
         _ = try await client.call("Describe")
         let eventfd = try EventFD()
-        let memory = try SharedMemory(name: "guest", length: 4096)
-        let before = try listDirectory("/proc/self/fd").count
+        let memory = try SharedMemory(name: "wrong-descriptors", length: 4096)
         let range = #"{"iova":0,"size":4096,"offset":0,"writable":true}"#
         let notifiers = #"{"type":"msix","first":0,"count":2}"#
         let cases: [(String, String, [CInt], String)] = [
@@ -156,7 +155,21 @@ struct LeaseServerTests {
         }
         let session = try #require(await lease.devices.sessions[lease.address])
         #expect(session.mapped.withLock { $0.isEmpty })
-        while try listDirectory("/proc/self/fd").count > before { try await Task.sleep(for: .milliseconds(1)) }
+        for descriptor in [memory.descriptor.rawValue, eventfd.rawValue] {
+            while try openDescriptors(like: descriptor) > 1 { try await Task.sleep(for: .milliseconds(1)) }
+        }
+    }
+
+    /// How many descriptors of this process are of the same file: other tests have theirs at the same time.
+    private func openDescriptors(like descriptor: CInt) throws -> Int {
+        // What a memory is called, and the number that each eventfd has (eventfd-id in fdinfo, fs/eventfd.c).
+        func file(_ name: String) -> [String] {
+            let info = (try? readText("/proc/self/fdinfo/\(name)", limit: 4096)) ?? ""
+            let id = info.split(separator: "\n").filter { $0.hasPrefix("eventfd-id") }.map(String.init)
+            return [(try? readSymbolicLink("/proc/self/fd/\(name)")) ?? ""] + id
+        }
+        let wanted = file("\(descriptor)")
+        return try listDirectory("/proc/self/fd").count { file($0) == wanted }
     }
 
     @Test("descriptors belong to the message that they came with, also when it comes right behind another")
