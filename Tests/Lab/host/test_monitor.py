@@ -159,7 +159,8 @@ def stuck_client():
     cleanup(write, PCI / EDU / "driver_override", "\n")
     write("/sys/bus/pci/drivers_probe", EDU)
     cleanup(lambda: driver(EDU) and write(drivers / "unbind", EDU))
-    # More than its socket holds. Two changes that come at once are none.
+    follower.wait(EDU, "its driver", lambda event: event["device"].get("driver") == "pci-stub")
+    # More than its socket holds. Two changes that come at once would be none.
     while (seen := len(follower.events)) < MANY:
         write(drivers / ("unbind" if driver(EDU) else "bind"), EDU)
         wait_until(lambda: len(follower.events) > seen, 20, "the change is told to who reads")
