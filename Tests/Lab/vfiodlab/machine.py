@@ -181,7 +181,10 @@ class Machine:
 
     def console_tail(self, lines=40):
         panic = [line for line in self._console().splitlines() if "Kernel panic" in line][:1]
-        return "\n".join([*panic, "the host's console ends:", process.tail(self.console, lines)])
+        # What QEMU itself said is in its log; a host that powered itself off ends with status 0.
+        status = self.process.poll()
+        ended = [] if status is None else [f"QEMU ended with status {status}", process.tail(self.log)]
+        return "\n".join([*panic, *ended, "the host's console ends:", process.tail(self.console, lines)])
 
     def qmp(self, command, **arguments):
         """One QMP command, for tests that pull plugs."""
