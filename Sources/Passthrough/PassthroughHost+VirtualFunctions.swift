@@ -13,7 +13,8 @@ extension PassthroughHost {
     ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
         try mustBeIdle(address)
-        if let record = records[address], record.phase != .created || record.virtualFunctions != count {
+        let record = records[address]
+        if let record, record.phase != .created || record.virtualFunctions != count {
             let reason =
                 switch record.phase {
                 case .bound: "\(address) is bound to \(Planner.driver)."
@@ -28,10 +29,17 @@ extension PassthroughHost {
         let plan = try await readingLane.run { () throws(PassthroughError) in
             try planner.virtualFunctionsPlan(address, count: count, taken: taken)
         }
-        if dryRun || plan.steps.isEmpty && plan.blockers.isEmpty { return plan }
+        if plan.steps.isEmpty && plan.blockers.isEmpty { return plan }
+        // What was there before vfiod made them stands in that record only.
+        if let record {
+            throw .wrongState(
+                address, state: record.phase.rawValue, needed: DeviceState.available.rawValue,
+                message: "Somebody else changed the virtual functions that vfiod made of \(address). Restore it first.")
+        }
+        if dryRun { return plan }
         let refused = consent.unmet(plan.blockers, on: address)
         if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.creating, refused) }
-        try mustBeAsPlanned(address, records[address], taken)
+        try mustBeAsPlanned(address, nil, taken)
         let run = try begin(PassthroughHost.creating, on: address, progress: progress) { operation in
             self.transition(address, operation).makeVirtualFunctions(count)
         }

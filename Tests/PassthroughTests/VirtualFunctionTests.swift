@@ -195,6 +195,15 @@ import Testing
         try copy.write("0", to: "\(copy.root)/sys/bus/pci/devices/\(nic)/sriov_numvfs")
         let changed = try HostFixture(copy)
         #expect(try await changed.host.recover().map(\.outcome) == [.drifted])
+        let again = await failure {
+            try await changed.host.setVirtualFunctions(nic, to: 4, consent: [], dryRun: false) { _ in }
+        }
+        guard case .wrongState(nic, "created", _, _) = again else {
+            Issue.record("\(String(describing: again))")
+            return
+        }
+        _ = try await changed.restore()
+        #expect(copy.settings(of: nic) == before)
         let next = try HostFixture(fake)
         #expect(try await next.host.recover().map(\.outcome) == [.created])
         #expect(fake.settings(of: nic)["sriov_numvfs"] == "4\n")
