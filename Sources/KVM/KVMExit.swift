@@ -5,6 +5,8 @@ internal import LinuxSystem
 public enum KVMExit: Hashable, Sendable {
     /// The guest wrote to an I/O port that the kernel does not serve.
     case portWrite(UInt16)
+    /// The guest read or wrote where it has no memory; the guest-physical address.
+    case memoryAccess(UInt64)
     /// The guest halted, where the kernel does not keep halted CPUs.
     case halted
     /// The guest's CPU reset itself, as after a triple fault.
@@ -24,6 +26,7 @@ public enum KVMExit: Hashable, Sendable {
         case KVM_EXIT_IO where first & 0xff == UInt32(KVM_EXIT_IO_OUT):
             // direction and size are a byte each, then comes the port.
             self = .portWrite(UInt16(truncatingIfNeeded: first >> 16))
+        case KVM_EXIT_MMIO: self = .memoryAccess(UInt64(first) | UInt64(runArea.load32(at: 36) ?? 0) << 32)
         case KVM_EXIT_HLT: self = .halted
         case KVM_EXIT_SHUTDOWN: self = .shutdown
         case KVM_EXIT_FAIL_ENTRY: self = .entryFailed(UInt64(first) | UInt64(runArea.load32(at: 36) ?? 0) << 32)

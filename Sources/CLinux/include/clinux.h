@@ -116,7 +116,9 @@ _Static_assert(sizeof(struct kvm_irqchip) == 520, "kvm_irqchip");
 _Static_assert(offsetof(struct kvm_irqchip, chip.ioapic.redirtbl) == 32, "kvm_ioapic_state");
 _Static_assert(sizeof(struct kvm_cpuid2) == 8 && sizeof(struct kvm_cpuid_entry2) == 40, "kvm_cpuid2");
 _Static_assert(sizeof(struct kvm_msrs) == 8 && sizeof(struct kvm_msr_entry) == 16, "kvm_msrs");
-_Static_assert(offsetof(struct kvm_run, exit_reason) == 8 && offsetof(struct kvm_run, io) == 32, "kvm_run");
+_Static_assert(offsetof(struct kvm_run, exit_reason) == 8 && offsetof(struct kvm_run, io) == 32 &&
+                   offsetof(struct kvm_run, mmio.phys_addr) == 32,
+               "kvm_run");
 
 // Constants that are macros with casts, or absent from the Glibc module.
 static const unsigned int CLINUX_EPOLLIN = EPOLLIN;

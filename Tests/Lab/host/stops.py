@@ -13,11 +13,8 @@ REQUEST = pathlib.Path("/run/vfiod-stop")
 STATE = pathlib.Path("/var/lib/vfiod")
 RECORDS = pathlib.Path("/run/vfiod-records")
 
-# The request is read whenever vfiod starts, and the records are kept as each start finds them. A vfiod that is killed
-# again and again is what these tests are about, so systemd does not give up.
-DROP_IN = f"""[Unit]
-StartLimitIntervalSec=0
-[Service]
+# The request is read whenever vfiod starts, and the records are kept as each start finds them.
+DROP_IN = f"""[Service]
 EnvironmentFile=-{REQUEST}
 RestartSec=0
 ExecStartPre=+/bin/sh -c 'rm -rf {RECORDS}; cp -a {STATE} {RECORDS}'

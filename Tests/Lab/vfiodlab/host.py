@@ -28,4 +28,6 @@ def booted(report, variant, with_vfiod=True, extra=None, payload=None):
 
 def show_console(machine, error):
     if machine.process and "console ends" not in error.details:
+        if ending := machine.ending():
+            error.args = (f"{error}: {ending}",)
         error.details = (error.details + "\n" + machine.console_tail()).strip()

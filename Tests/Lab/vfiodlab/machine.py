@@ -18,6 +18,9 @@ POWER_OFF_DEADLINE = 60.0
 # What the console says when there is no point in waiting any longer.
 HOPELESS = ("Kernel panic", "emergency mode", "Cannot open root device", "(initramfs)")
 
+# What a kernel says that will not go on.
+DEADLY = ("Kernel panic", "BUG:", "Oops", "general protection fault", "kernel BUG at")
+
 # How the console tells how far the boot is.
 STAGES = (
     ("Loading, please wait", "initial ram disk"),
@@ -179,12 +182,18 @@ class Machine:
         if time.monotonic() - begun > BOOT_DEADLINE:
             raise LabError(f"the host did not come up within {BOOT_DEADLINE:.0f} s", self.console_tail())
 
-    def console_tail(self, lines=40):
-        panic = [line for line in self._console().splitlines() if "Kernel panic" in line][:1]
+    def ending(self):
+        """What is known of why the host is gone, in a few words; empty if it is still there."""
+        panic = [line.strip() for line in self._console().splitlines() if any(mark in line for mark in DEADLY)][:2]
         # What QEMU itself said is in its log; a host that powered itself off ends with status 0.
-        status = self.process.poll()
-        ended = [] if status is None else [f"QEMU ended with status {status}", process.tail(self.log)]
-        return "\n".join([*panic, *ended, "the host's console ends:", process.tail(self.console, lines)])
+        try:
+            status = self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "; ".join(panic)
+        return "; ".join([*panic, f"QEMU ended with status {status}", *process.tail(self.log, 2).splitlines()])
+
+    def console_tail(self, lines=40):
+        return "\n".join(["the host's console ends:", process.tail(self.console, lines)])
 
     def qmp(self, command, **arguments):
         """One QMP command, for tests that pull plugs."""
