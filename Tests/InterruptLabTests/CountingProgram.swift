@@ -49,6 +49,14 @@ struct CountingProgram {
         )
     }
 
+    /// Where nothing of a CPU's stack ever is, by offset.
+    static func unusedStacks(vcpus: Int) -> [Range<Int>] {
+        (0..<vcpus).map { cpu in
+            let base = Int(stackSegment) * 16 + cpu * Int(stackSize)
+            return base..<base + Int(stackSize) - 64
+        }
+    }
+
     private static func handler(of vector: UInt8) -> [UInt8] {
         let counter = UInt16(vector) * 4
         switch vector {
