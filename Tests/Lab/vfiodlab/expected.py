@@ -47,6 +47,7 @@ class Tally:
         self.passed = 0
         self.failures = []
         self.not_run = []
+        self.lost_hosts = []
 
     def wants(self, level, name):
         """Whether the filter selects this test."""
@@ -99,6 +100,11 @@ class Tally:
         self.not_run.append(test.name)
         self.report.say(f"  not run here: {level}/{test.name} (needs {test.need})")
 
+    def lost_host(self, level, reason):
+        """A host that is booted again: no failure, and not kept quiet."""
+        self.lost_hosts.append(f"{level}: {reason}")
+        self.report.say(f"  {level}: {reason}; once more")
+
     def check(self, level, name, action):
         """One test that is a check of the lab's own: `action` raises LabError where it fails."""
         from .report import LabError
@@ -114,10 +120,11 @@ class Tally:
                 self.report.plain(error.details)
 
     def close(self):
-        if self.failures:
-            self.report.plain("\nfailed:")
-            for failure in self.failures:
-                self.report.plain("  " + failure.split("\n")[0])
+        for title, lines in (("booted a second time", self.lost_hosts), ("failed", self.failures)):
+            if lines:
+                self.report.plain(f"\n{title}:")
+                for line in lines:
+                    self.report.plain("  " + line.split("\n")[0])
         # The one line that says it; CI reads it.
         self.report.plain(f"\n{self.passed} passed, {len(self.failures)} failed")
         return 0 if not self.failures and self.passed else 1

@@ -51,7 +51,7 @@ def swift(report, tally, level, channel, tests, env=None, deadline=900):
         status = channel.run(argv, _by_line(show), deadline=deadline, env=env)
     except LabError as error:
         # The tests run one at a time, so that the last line names the one that hangs.
-        raise LabError(str(error), "\n".join([error.details, *lines[-20:]])) from None
+        raise type(error)(str(error), "\n".join([error.details, *lines[-20:]])) from None
     _, stream = channel.capture(["cat", EVENTS])
     results = swift_tests.read_events(stream)
     swift_tests.blame_process(results, status, "\n".join(lines[-60:]))

@@ -3,6 +3,7 @@
 import shutil
 
 from . import build, cache, expected, host, host_tests, kept, own_tests, packages, power, process, swift_tests
+from .channel import ChannelClosed
 from .report import LabError
 from .variant import Variant, of_options
 
@@ -158,18 +159,36 @@ def _hosts(report, tally, folder, options):
                 if not (folder / "unit.log").exists():
                     swift_tests.build(report, "", folder / "unit.log")
                 extra["swift-tests"] = swift_tests.stage_test_binary(folder)
+            kinds = [(host_tests.swift, in_swift), (host_tests.python, tests)]
+            left = [(run, its_tests) for run, its_tests in kinds if its_tests]
             if kept_variant:
-                machine = kept.machine(report, variant, update=options.update, extra=extra)
+                with kept.machine(report, variant, update=options.update, extra=extra) as channel:
+                    _run_in(report, tally, level, channel, left)
             else:
                 payload = payload or build.payload(report, folder, extra=extra)
-                machine = host.booted(report, variant, payload=payload)
-            with machine as running:
-                channel = getattr(running, "channel", running)
-                if in_swift:
-                    host_tests.swift(report, tally, level, channel, in_swift)
-                if tests:
-                    host_tests.python(report, tally, level, channel, tests)
+                _in_host(report, tally, level, variant, payload, left)
         except LabError as error:
             tally.fail(level, "the host", str(error))
             report.plain(error.details)
     return payload
+
+
+def _in_host(report, tally, level, variant, payload, left):
+    try:
+        with host.booted(report, variant, payload=payload) as running:
+            _run_in(report, tally, level, running.channel, left)
+    except ChannelClosed as error:
+        # The host's processors are software, which now and then makes an interrupt of nothing and with it ends a kernel.
+        # What ends a host because of what ran in it does so again.
+        tally.lost_host(level, str(error))
+        report.plain(error.details)
+        with host.booted(report, variant, payload=payload) as running:
+            _run_in(report, tally, level, running.channel, left)
+
+
+def _run_in(report, tally, level, channel, left):
+    """Runs what is left, and takes from it what was run to its end."""
+    while left:
+        run, tests = left[0]
+        run(report, tally, level, channel, tests)
+        left.pop(0)
