@@ -22,6 +22,7 @@ let package = Package(
     products: [
         .executable(name: "vfiod", targets: ["vfiod"]),
         .executable(name: "vfioctl", targets: ["vfioctl"]),
+        .executable(name: "vfiod-claim", targets: ["vfiod-claim"]),
         .executable(name: "vfiod-selftest-guest", targets: ["vfiod-selftest-guest"]),
         .library(name: "InterruptSources", targets: ["InterruptSources"]),
         .library(name: "VFIOInterrupts", targets: ["VFIOInterrupts"]),
@@ -61,6 +62,10 @@ let package = Package(
         .target(name: "Varlink", dependencies: ["LinuxSystem", system]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
+        // What runs in the initial RAM disk: small, and below the domain.
+        .target(name: "BootClaim", dependencies: ["LinuxSystem", "PCI"]),
+        .executableTarget(name: "vfiod-claim", dependencies: ["BootClaim"]),
+
         // The guest's side of a relay.
         .target(name: "GuestLibrary", dependencies: ["InterruptSources", "LinuxSystem"]),
         .target(name: "SelfTestProtocol", dependencies: ["LinuxSystem", system]),
@@ -84,9 +89,8 @@ let package = Package(
         .target(
             name: "VfiodDaemon",
             dependencies: [
-                "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI", lifecycle,
-                logging, system, toml,
-                unixSignals,
+                "BootClaim", "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI",
+                lifecycle, logging, system, toml, unixSignals,
             ]),
         .target(name: "VfioctlCommands", dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", arguments]),
         .executableTarget(name: "vfiod", dependencies: ["VfiodDaemon", arguments]),
@@ -106,6 +110,7 @@ let package = Package(
                 "VFIOInterrupts", system,
             ]),
         .testTarget(name: "PCITests", dependencies: ["PCI", "LinuxSystem", "TestSupport"]),
+        .testTarget(name: "BootClaimTests", dependencies: ["BootClaim", "LinuxSystem", "PCI", "TestSupport", system]),
         .testTarget(
             name: "VFIOTests",
             dependencies: [
@@ -147,7 +152,7 @@ let package = Package(
             ]),
         .testTarget(
             name: "VfioctlCommandsTests",
-            dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", "VfioctlCommands", arguments, system]),
+            dependencies: ["LinuxSystem", "TestSupport", "Varlink", "VfiodAPI", "VfioctlCommands", arguments, system]),
     ]
 )
 

@@ -39,6 +39,15 @@ public protocol DeviceOperations: Sendable {
         _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan
 
+    /// Makes the devices what `names` asks of them, which are the host's names from then on. With `dryRun`, only finds out
+    /// what that would take. A device that is refused or fails keeps no other from what it is to be.
+    func apply(
+        _ names: NamedDevices, dryRun: Bool, progress: @escaping ProgressReport
+    ) async -> [AppliedProvision]
+
+    /// Takes up the devices that were claimed at boot, and says which were missed.
+    func adoptClaimed() async
+
     /// Resets a bound device by `method`, or the first that it has, and sees whether it comes back whole. With `dryRun`,
     /// only returns the plan.
     func reset(

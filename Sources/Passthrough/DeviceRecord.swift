@@ -5,6 +5,8 @@ internal import PCI
 struct DeviceSettings: Codable, Hashable, Sendable {
     /// The driver it was bound to, nil if none.
     var driver: String?
+    /// True if it was claimed before any driver had it: it goes to the one that the kernel chooses.
+    var isForDefaultDriver: Bool?
     var driverOverride: String
     /// power/control.
     var powerControl: String?
@@ -17,7 +19,8 @@ struct DeviceSettings: Codable, Hashable, Sendable {
 
     /// For people, by attribute.
     var attributes: [String: String] {
-        var found = ["driver": driver ?? "", "driver_override": trimmed(driverOverride)]
+        let none = isForDefaultDriver == true ? "its default driver" : ""
+        var found = ["driver": driver ?? none, "driver_override": trimmed(driverOverride)]
         found["power/control"] = powerControl.map(trimmed)
         found["enable"] = enable.map(trimmed)
         found["sriov_numvfs"] = virtualFunctions.map { "\($0)" }
@@ -71,6 +74,8 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var before: DeviceSettings
     /// The member of its IOMMU group with which it was bound, if nobody asked for it by itself.
     var onBehalfOf: String?
+    /// What the configuration calls it, if Apply took it.
+    var appliedAs: String?
     /// The reset that runs.
     var reset: ResetIntent?
     /// Why it is to be used for nothing until somebody releases it by hand.
@@ -86,7 +91,7 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     func isValid(for address: PCIAddress) -> Bool {
         version == DeviceRecord.currentVersion && device == address.description
             && (before.driver.map(SysfsWriter.isName) ?? true)
-            && (onBehalfOf.map { PCIAddress($0) != nil } ?? true)
+            && (appliedAs.map(DeviceSelector.isName) ?? true) && (onBehalfOf.map { PCIAddress($0) != nil } ?? true)
     }
 }
 

@@ -15,6 +15,8 @@ struct DriverTransition: Sendable {
     let operation: RunningOperation
     /// For a device that is bound along with another.
     var onBehalfOf: PCIAddress?
+    /// What the configuration calls it, if Apply takes it.
+    var appliedAs: String?
     /// Those that are bound along with it.
     var siblings: SiblingTransition?
 
@@ -65,6 +67,7 @@ struct DriverTransition: Sendable {
             try leaveOtherDrivers(&record)
             try putBackOverride(&record)
             try returnToHostDriver(&record)
+            if record.before.isForDefaultDriver == true { try returnToDefaultDriver(&record) }
             try putBackSettings(&record)
             enter(.forget, &record, "forgetting \(address)")
             let failure = operation.perform(.forget, on: address) { () throws(KernelError) in try log.remove(address) }
@@ -120,7 +123,8 @@ struct DriverTransition: Sendable {
         return DeviceRecord(
             device: address.description, vendorID: function.vendorID, deviceID: function.deviceID,
             bootID: bootID, phase: .binding, step: OperationStep.record.rawValue, before: before,
-            onBehalfOf: onBehalfOf.flatMap { earlier == nil ? $0.description : earlier?.onBehalfOf })
+            onBehalfOf: onBehalfOf.flatMap { earlier == nil ? $0.description : earlier?.onBehalfOf },
+            appliedAs: appliedAs ?? earlier?.appliedAs)
     }
 
     private func takeFromHostDriver(_ record: inout DeviceRecord) throws(PassthroughError) {
@@ -140,6 +144,7 @@ struct DriverTransition: Sendable {
 
     private func leaveOtherDrivers(_ record: inout DeviceRecord) throws(PassthroughError) {
         guard let driver = try driver(.unbind), driver != record.before.driver else { return }
+        if record.before.isForDefaultDriver == true && !HostDrivers.isVFIO(driver) { return }
         if HostDrivers.isVFIO(driver) {
             try unbind(from: driver, &record)
         } else if try cameByProbe(driver, record) {
@@ -242,12 +247,12 @@ struct DriverTransition: Sendable {
         throw refusal(step, failure, hint: "The kernel refused \(trimmed(value)) for \(step.rawValue).")
     }
 
-    private func write(_ value: String, to path: String, _ step: OperationStep) -> KernelError? {
+    func write(_ value: String, to path: String, _ step: OperationStep) -> KernelError? {
         operation.perform(step, on: address) { () throws(KernelError) in try writer.write(value, to: path) }
     }
 
     /// The driver link. What cannot be read is not taken for no driver.
-    private func driver(_ step: OperationStep) throws(PassthroughError) -> String? {
+    func driver(_ step: OperationStep) throws(PassthroughError) -> String? {
         do throws(KernelError) {
             return try sysfs.readDriver(of: address)
         } catch {

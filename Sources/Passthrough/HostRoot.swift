@@ -5,11 +5,15 @@ public import PCI
 public struct HostRoot: Sendable {
     /// What stands before `/sys`, `/proc` and `/dev`; empty for the host we run on.
     public let path: String
+    /// How long udev may take to load a driver.
+    let driverDeadline: Duration
     private let files: any FileReading
 
     /// Uses the files below `path`, those of sysfs through `files`.
-    public init(path: String = "", files: any FileReading = LiveFiles()) {
-        (self.path, self.files) = (path, files)
+    public init(
+        path: String = "", files: any FileReading = LiveFiles(), driverDeadline: Duration = .seconds(5)
+    ) {
+        (self.path, self.files, self.driverDeadline) = (path, files, driverDeadline)
     }
 
     /// The PCI functions.

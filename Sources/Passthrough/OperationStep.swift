@@ -10,6 +10,8 @@ public enum OperationStep: String, CaseIterable, Sendable {
     case unbindOther = "unbind_other"
     /// The kernel is asked to find a driver.
     case probe
+    /// udev is asked to load the driver that fits.
+    case uevent
     /// Given to a driver by name.
     case bind
     /// The record says that the device is bound.

@@ -9,9 +9,9 @@ extension PassthroughHost {
         try await bind(address, consent: consent, dryRun: dryRun, mustBeFree: false, progress: progress)
     }
 
-    /// As the above; with `mustBeFree`, a device that vfiod has is an error.
+    /// As the above; with `mustBeFree`, a device that vfiod has is an error. `appliedAs`: its name, if Apply takes it.
     func bind(
-        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, mustBeFree: Bool,
+        _ address: PCIAddress, consent: Set<Consent>, dryRun: Bool, mustBeFree: Bool, appliedAs: String? = nil,
         progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
@@ -33,6 +33,7 @@ extension PassthroughHost {
         let siblings = try self.siblings(toBindWith: address, consent)
         let run = try begin("bind", on: address, with: siblings, progress: progress) { operation in
             var transition = self.transition(address, operation)
+            transition.appliedAs = appliedAs
             do throws(PassthroughError) {
                 let found = try planner.bindPlan(address, record)
                 let refused = consent.unmet(found.blockers, on: address)

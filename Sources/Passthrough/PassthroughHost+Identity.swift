@@ -9,20 +9,20 @@ extension PassthroughHost {
         case .address(let address): return .device(address)
         case .identity(let identity): return .device(try await find(identity, named: selector.description))
         case .name(let name):
-            if let pool = configuration.names.pool(name) {
+            if let pool = names.pool(name) {
                 return .pool(name, members: pool.members.map(\.description))
             }
-            guard let device = configuration.names.device(name) else { throw .deviceNotFound(name) }
+            guard let device = names.device(name) else { throw .deviceNotFound(name) }
             return .device(try await find(device.identity, named: name))
         }
     }
 
     /// What the configuration calls a device.
     func configuredName(of device: Inventory.Device) -> String? {
-        configuration.names.devices.first { $0.identity.agrees(with: device, in: inventory) }?.name
+        names.devices.first { $0.identity.agrees(with: device, in: inventory) }?.name
     }
 
-    private func find(_ identity: DeviceIdentity, named name: String) async throws(PassthroughError) -> PCIAddress {
+    func find(_ identity: DeviceIdentity, named name: String) async throws(PassthroughError) -> PCIAddress {
         let search = await search(identity)
         if let address = search.agreeing.first {
             guard search.agreeing.count == 1 else { throw .ambiguous(name, search.agreeing) }
@@ -58,7 +58,7 @@ extension PassthroughHost {
     public func bind(
         firstFreeOf name: String, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> PoolChoice {
-        guard let pool = configuration.names.pool(name) else { throw .deviceNotFound(name) }
+        guard let pool = names.pool(name) else { throw .deviceNotFound(name) }
         var passedOver: [PassedOver] = []
         for member in await members(of: pool) {
             switch member {

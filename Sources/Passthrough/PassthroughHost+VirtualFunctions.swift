@@ -11,6 +11,15 @@ extension PassthroughHost {
     public func setVirtualFunctions(
         _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport
     ) async throws(PassthroughError) -> Plan {
+        try await setVirtualFunctions(
+            address, to: count, consent: consent, dryRun: dryRun, appliedAs: nil, progress: progress)
+    }
+
+    /// As the above. `appliedAs`: the device's name, if Apply makes them.
+    func setVirtualFunctions(
+        _ address: PCIAddress, to count: Int, consent: Set<Consent>, dryRun: Bool, appliedAs: String?,
+        progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
         try mustExist(address)
         try mustBeIdle(address)
         let record = records[address]
@@ -41,7 +50,9 @@ extension PassthroughHost {
         if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.creating, refused) }
         try mustBeAsPlanned(address, nil, taken)
         let run = try begin(PassthroughHost.creating, on: address, progress: progress) { operation in
-            self.transition(address, operation).makeVirtualFunctions(count)
+            var transition = self.transition(address, operation)
+            transition.appliedAs = appliedAs
+            return transition.makeVirtualFunctions(count)
         }
         watch(run, of: address)
         try await wait(for: run, of: address)

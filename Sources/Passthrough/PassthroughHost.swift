@@ -14,7 +14,7 @@ public actor PassthroughHost {
         public var root: HostRoot
         /// Where the intent log is kept. Its parent must exist.
         public var stateDirectory: String
-        /// What the devices and pools of this host are called.
+        /// What the devices and pools of this host are called, until Apply says otherwise.
         public var names: NamedDevices
         /// How long a call waits for one step of an operation, which goes on in the background then.
         public var stepDeadline: Duration
@@ -90,6 +90,8 @@ public actor PassthroughHost {
     /// For what is read of devices and never waits for them.
     nonisolated let inventoryLane: BlockingLane
 
+    /// What the devices and pools are called now.
+    var names: NamedDevices
     var records: [PCIAddress: DeviceRecord] = [:]
     var running: [PCIAddress: Running] = [:]
     var inventory = Inventory()
@@ -126,6 +128,7 @@ public actor PassthroughHost {
         stops: @escaping @Sendable (StopPoint) -> Void = { _ in }, logger: Logger
     ) throws(KernelError) {
         self.configuration = configuration
+        names = configuration.names
         self.writer = writer
         self.kernel = kernel
         self.clock = clock

@@ -67,10 +67,12 @@ struct Planner: Sendable {
             Plan.Step(
                 action: "write", target: sysfs.path(of: address, "driver_override"),
                 value: DriverTransition.overrideValue(before.driverOverride)))
-        if let wanted = before.driver, wanted != driver {
+        if before.isForDefaultDriver == true || before.driver != nil && before.driver != driver {
             steps.append(Plan.Step(action: "write", target: sysfs.probePath, value: "\(address)"))
         }
-        steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: before.driver))
+        if before.isForDefaultDriver != true {
+            steps.append(Plan.Step(action: "verify", target: sysfs.path(of: address, "driver"), value: before.driver))
+        }
         return steps
     }
 

@@ -72,6 +72,7 @@ public struct SysfsWriter: SysfsWriting {
         case 3 where parts[0] == "devices":
             let attributes = [
                 "driver_override", "enable", "reset", "reset_method", "sriov_drivers_autoprobe", "sriov_numvfs",
+                "uevent",
             ]
             return PCIAddress(parts[1]) != nil && attributes.contains(parts[2])
         case 4 where parts[0] == "devices":

@@ -68,6 +68,10 @@ struct Failure {
             return "\(error.device) is quarantined from now on. \(error.reason) Another reset may cure it; "
                 + "`vfioctl release \(error.device)` lifts the quarantine, `vfioctl restore \(error.device)` gives it back."
         }
+        if let error = Wire.ConfigurationUnusable(error) {
+            let place = error.line.map { "\(error.path):\($0)" } ?? error.path
+            return "the configuration cannot be used, and nothing was changed. \(place): \(error.reason)"
+        }
         if let error = Wire.MonitorEnded(error) {
             return error.reason == "stopping"
                 ? "vfiod ends, so there is nothing more to tell."

@@ -24,7 +24,7 @@ public struct Vfioctl: ParsableCommand {
         version: VfiodInterface.packageVersion,
         subcommands: [
             ListVerb.self, ShowVerb.self, PlanVerb.self, BindVerb.self, RestoreVerb.self, VirtualFunctionsVerb.self,
-            ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, AttachVerb.self,
+            ApplyVerb.self, ResetVerb.self, ReleaseVerb.self, SelfTestVerb.self, InterruptsVerb.self, AttachVerb.self,
             DetachVerb.self, LeasesVerb.self, MonitorVerb.self, VersionVerb.self,
         ])
 

@@ -25,6 +25,11 @@ struct AuditLog: Sendable {
         }
     }
 
+    /// Logs one line about a call that is about no one device.
+    func note(_ operation: String, _ subject: String, by call: VarlinkCall, _ result: String) {
+        log(.notice, operation, subject, call, result)
+    }
+
     private func log(
         _ level: Logger.Level, _ operation: String, _ device: String, _ call: VarlinkCall, _ result: String
     ) {

@@ -4,6 +4,8 @@ public import Passthrough
 /// What vfiod can be told. The keys of the file, their ranges and defaults are those of ``ConfigurationKey``, and
 /// configs/vfiod.toml lists them.
 public struct Configuration: Hashable, Sendable {
+    /// The file it was read from, nil if it was not.
+    public var path: String?
     /// Where vfiod listens if the service manager gave it no socket.
     public var socketPath = "/run/vfiod/io.vfiod"
     /// Connections at one time.

@@ -26,6 +26,7 @@ extension Configuration {
         } catch {
             if error.errno == .noSuchFileOrDirectory && !required {
                 self.init()
+                self.path = path
                 return
             }
             throw ConfigurationError(path: path, line: nil, reason: "\(error)")
@@ -34,6 +35,7 @@ extension Configuration {
             throw ConfigurationError(path: path, line: nil, reason: "it is not UTF-8")
         }
         try self.init(text: text, path: path)
+        self.path = path
     }
 
     /// Reads a file's content; `path` is for errors.

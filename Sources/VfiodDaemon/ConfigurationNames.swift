@@ -8,7 +8,8 @@ struct ConfigurationNames {
     static let tables = ["device", "pool"]
 
     private static let ids = ["vendor", "device", "subsystem-vendor", "subsystem-device"]
-    private static let deviceKeys = ["name", "address", "serial", "path", "slot"] + ids
+    private static let provisionKeys = ["bind", "claim-at-boot", "virtual-functions", "consent"]
+    private static let deviceKeys = ["name", "address", "serial", "path", "slot"] + ids + provisionKeys
     private static let poolKeys = ["name", "devices"]
 
     private(set) var names = NamedDevices()
@@ -20,7 +21,9 @@ struct ConfigurationNames {
         for place in try tables("device", in: root) {
             try refuseUnknownKeys(of: place, but: ConfigurationNames.deviceKeys)
             let name = try name(place)
-            names.devices.append(NamedDevices.Device(name: name, identity: try identity(place)))
+            let identity = try identity(place)
+            names.devices.append(
+                NamedDevices.Device(name: name, identity: identity, provision: try provision(place, of: identity)))
         }
         // Pools may stand before the devices they name.
         for place in try tables("pool", in: root) {
@@ -126,6 +129,54 @@ struct ConfigurationNames {
         }
         guard let vendor = numbers.first, let device = numbers.last else { return nil }
         return PCIIDs(vendor: vendor, device: device)
+    }
+
+    private func provision(
+        _ place: Place, of identity: DeviceIdentity
+    ) throws(ConfigurationError) -> Provision {
+        var provision = Provision()
+        provision.isBound = try flag(place, "bind")
+        provision.isClaimedAtBoot = try flag(place, "claim-at-boot")
+        if let value = place.table["virtual-functions"] {
+            // NumVFs has 16 bits (PCI Express 9.3.3.7).
+            guard let number = value.int, let count = UInt16(exactly: number) else {
+                throw unfit(place, "virtual-functions", "must be a whole number from 0 to 65535")
+            }
+            if provision.isBound {
+                throw unfit(
+                    place, "virtual-functions", "goes not with bind: a device that is bound has no driver to make them")
+            }
+            provision.virtualFunctions = Int(count)
+        }
+        if provision.isClaimedAtBoot {
+            if !provision.isBound { throw unfit(place, "claim-at-boot", "goes with bind = true only") }
+            if identity.slot != nil {
+                throw unfit(place, "claim-at-boot", "goes not with slot, which is not known before drivers are loaded")
+            }
+        }
+        provision.consent = try consent(place)
+        return provision
+    }
+
+    private func flag(_ place: Place, _ key: String) throws(ConfigurationError) -> Bool {
+        guard let value = place.table[key] else { return false }
+        guard let flag = value.bool else { throw unfit(place, key, "must be true or false") }
+        return flag
+    }
+
+    private func consent(_ place: Place) throws(ConfigurationError) -> Set<Consent> {
+        guard let value = place.table["consent"] else { return [] }
+        guard let array = value.array else {
+            throw unfit(place, "consent", "must be a list of blockers, each in quotes")
+        }
+        var found: Set<Consent> = []
+        for element in array {
+            guard let text = element.string, let consent = Consent(text) else {
+                throw unfit(place, "consent", "has an element that is no blocker which consent overrides: \(element)")
+            }
+            found.insert(consent)
+        }
+        return found
     }
 
     private func members(_ place: Place) throws(ConfigurationError) -> [DeviceSelector] {

@@ -75,6 +75,7 @@ public struct Daemon: Service {
             Bind.name: .bind(devices, audit),
             Restore.name: .restore(devices, audit),
             SetVirtualFunctions.name: .setVirtualFunctions(devices, audit),
+            Apply.name: .apply(devices, audit, configuration),
             Reset.name: .reset(devices, audit),
             Release.name: .release(devices, audit),
             SelfTest.name: .selfTest(devices, audit),

@@ -35,6 +35,7 @@ public func runVfiod(_ configuration: Configuration) async throws {
         on: loop, uevents: try UeventSocket(), stops: { stop?.reach($0, logger) }, logger: logger)
     _ = try await host.recover()
     await host.takeInventory()
+    await host.adoptClaimed()
     let interval = Notifier.watchdogInterval(
         microseconds: environmentVariable("WATCHDOG_USEC"), processID: environmentVariable("WATCHDOG_PID"),
         ownProcessID: getpid())

@@ -53,7 +53,7 @@ import Testing
             }
         }
         // Those of other operations stand in tests of their own.
-        let others: Set<OperationStep> = [.virtualFunctionProbing, .created, .lease]
+        let others: Set<OperationStep> = [.virtualFunctionProbing, .created, .lease, .uevent]
         let all = Set(OperationStep.allCases).subtracting(others).flatMap { step in
             StopPoint.Moment.allCases.map { "\(step) \($0)" }
         }

@@ -33,6 +33,9 @@ struct CommandLineTests {
                 as? ResetVerb)
         #expect(reset.method == "flr" && reset.consent == ["no-reset"] && reset.dryRun)
         #expect(try Vfioctl.parseAsRoot(["release", "00:11.0"]) is ReleaseVerb)
+        let apply = try #require(
+            try Vfioctl.parseAsRoot(["apply", "--dry-run", "--no-boot-claims"]) as? ApplyVerb)
+        #expect(apply.dryRun && apply.noBootClaims)
         let functions = try #require(
             try Vfioctl.parseAsRoot(["virtual-functions", "01:00.0", "7", "--dry-run"]) as? VirtualFunctionsVerb)
         #expect(functions.device.text == "01:00.0" && functions.count == 7 && functions.dryRun)

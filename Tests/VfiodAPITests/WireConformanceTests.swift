@@ -115,7 +115,8 @@ struct WireConformanceTests {
             Set(description.methods.keys)
                 == [
                     List.name, Monitor.name, Describe.name, PlanOperation.name, Bind.name, Restore.name,
-                    SetVirtualFunctions.name, Reset.name, Release.name, SelfTest.name, Interrupts.name, Attach.name,
+                    SetVirtualFunctions.name, Apply.name, Reset.name, Release.name, SelfTest.name, Interrupts.name,
+                    Attach.name,
                     Detach.name, Leases.name,
                 ])
         let device = "0000:00:10.0"
@@ -139,6 +140,12 @@ struct WireConformanceTests {
         try check(
             Reset.self, Reset.Parameters(device: device, method: "flr", consent: ["no-reset"], dryRun: true),
             [Reset.Reply(plan: Samples.plan, progress: "x")])
+        let applied = Wire.AppliedProvision(
+            name: "n", device: device, action: "bind", outcome: "failed", plan: Samples.plan, error: "x", failure: "x",
+            blockers: Samples.plan.blockers)
+        try check(
+            Apply.self, Apply.Parameters(dryRun: true),
+            [Apply.Reply(results: [applied], bootClaims: "x", progress: "x")])
         try check(Release.self, Release.Parameters(device: device), [Release.Reply()])
         try check(
             SetVirtualFunctions.self,
@@ -190,6 +197,7 @@ struct WireConformanceTests {
             try sample(Wire.DeviceIsPool(device: "n", members: [device])),
             try sample(
                 Wire.PoolExhausted(device: "n", members: [Wire.PoolMember(member: device, reason: "x")])),
+            try sample(Wire.ConfigurationUnusable(path: "x", line: 1, reason: "x")),
             try sample(Wire.Refused(device: device, operation: "bind", blockers: Samples.plan.blockers)),
             try sample(Wire.DeviceBusy(device: device, operation: "bind", step: "unbind")),
             try sample(Wire.WrongState(device: device, state: "available", needed: "bound", message: "x")),

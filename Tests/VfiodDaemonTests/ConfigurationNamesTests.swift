@@ -41,6 +41,33 @@ struct ConfigurationNamesTests {
         #expect(names.pools.map { $0.members.map(\.description) } == [["nic0", "id=8086:10ca", "0000:00:13.0"]])
     }
 
+    @Test("what is asked of devices, and nothing where nothing stands")
+    func provisions() throws {
+        let names = try read(
+            """
+            [[device]]
+            name = "uplink"
+            serial = "52-54-00-ff-ff-12-34-56"
+            bind = true
+            claim-at-boot = true
+            consent = ["network-address", "iommu-group-sibling-in-use=03:03.0"]
+            [[device]]
+            name = "ports"
+            path = "00:1c.0/00.0"
+            virtual-functions = 0
+            [[device]]
+            name = "other"
+            slot = "1"
+            bind = false
+            """)
+        let sibling = try #require(Consent("iommu-group-sibling-in-use=0000:03:03.0"))
+        #expect(
+            names.device("uplink")?.provision
+                == Provision(isBound: true, isClaimedAtBoot: true, consent: [Consent(.networkAddress), sibling]))
+        #expect(names.device("ports")?.provision == Provision(virtualFunctions: 0))
+        #expect(names.device("other")?.provision == Provision())
+    }
+
     private static let device = "[[device]]\nname = \"a\"\nslot = \"1\"\n"
 
     @Test(
@@ -58,6 +85,14 @@ struct ConfigurationNamesTests {
             (device + "[[device]]\nname = \"b\"\nserail = \"x\"", 6, "serail is no key; did you mean serial?"),
             (device + "[[device]]\nname = \"b\"\nserial = \"x\"", 6, "[[device]] number 2: serial must have the form"),
             (device + "address = \"00:20.0\"", 4, "address must have the form"),
+            (device + "bind = 1", 4, "bind must be true or false"),
+            (device + "claim-at-boot = true", 4, "claim-at-boot goes with bind = true only"),
+            (device + "bind = true\nclaim-at-boot = true", 5, "claim-at-boot goes not with slot"),
+            (device + "virtual-functions = -1", 4, "virtual-functions must be a whole number from 0 to 65535"),
+            (device + "virtual-functions = 65536", 4, "virtual-functions must be"),
+            (device + "bind = true\nvirtual-functions = 1", 5, "virtual-functions goes not with bind"),
+            (device + "consent = \"swap\"", 4, "consent must be a list of blockers"),
+            (device + "consent = [\"root-disk\"]", 4, "no blocker which consent overrides"),
             (device + "path = \"1c.0\"", 4, "path must have the form"),
             (device + "path = [\"00:1c.0\"]", 4, "path must be a text"),
             (device + "vendor = \"8086\"", 4, "vendor stands alone; vendor and device are given together"),

@@ -82,7 +82,9 @@ struct ConfigurationTests {
     func missingFile() throws {
         let directory = try TemporaryDirectory()
         let path = directory.file("none.toml")
-        #expect(try Configuration(file: path, required: false) == Configuration())
+        var defaults = Configuration()
+        defaults.path = path
+        #expect(try Configuration(file: path, required: false) == defaults)
         let error = #expect(throws: ConfigurationError.self) { _ = try Configuration(file: path, required: true) }
         #expect(error?.reason.contains("ENOENT") == true)
     }
@@ -109,9 +111,12 @@ struct ConfigurationTests {
             guard line.hasPrefix("#"), let second = line.dropFirst().first else { return line }
             return second.isLetter || second == "[" ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 23)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 30)
         var all = try read(uncommented.joined(separator: "\n"))
-        #expect(all.names.devices.map(\.name) == ["uplink", "scratch"])
+        #expect(all.names.devices.map(\.name) == ["uplink", "ports", "port0"])
+        #expect(all.names.devices.map(\.provision.isBound) == [true, false, true])
+        #expect(all.names.device("uplink")?.provision.isClaimedAtBoot == true)
+        #expect(all.names.device("ports")?.provision.virtualFunctions == 4)
         #expect(all.names.pools.map(\.name) == ["nics"])
         all.names = NamedDevices()
         #expect(all == Configuration())

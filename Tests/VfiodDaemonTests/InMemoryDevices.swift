@@ -8,6 +8,7 @@ import SystemPackage
 actor InMemoryDevices: DeviceOperations {
     private var states: [PCIAddress: DeviceState] = [:]
     private(set) var requests: [SelfTestRequest] = []
+    private(set) var applied: [NamedDevices] = []
     private(set) var consents: [Set<Consent>] = []
     private var followers: [AsyncStream<DeviceEvent>.Continuation] = []
     /// What the next changing call throws.
@@ -128,6 +129,24 @@ actor InMemoryDevices: DeviceOperations {
         consents.append(consent)
         return Plan(steps: [Plan.Step(action: "write", target: "sriov_numvfs", value: "\(count)")], blockers: [])
     }
+
+    func apply(
+        _ names: NamedDevices, dryRun: Bool, progress: @escaping ProgressReport
+    ) async -> [AppliedProvision] {
+        applied.append(names)
+        if !dryRun { progress("binding") }
+        return names.devices.filter(\.provision.isBound).map { device in
+            let step = Plan.Step(action: "write", target: "driver_override", value: "vfio-pci")
+            let outcome: AppliedProvision.Outcome =
+                if let failure { .failed(failure) } else {
+                    dryRun ? .planned(Plan(steps: [step], blockers: [])) : .done
+                }
+            return AppliedProvision(
+                name: device.name, address: device.identity.address, action: .bind, outcome: outcome)
+        }
+    }
+
+    func adoptClaimed() async {}
 
     func reset(
         _ address: PCIAddress, method: String?, consent: Set<Consent>, dryRun: Bool, progress: @escaping ProgressReport

@@ -26,6 +26,8 @@ final class RunningDaemon: Sendable {
     }
 
     var path: String { directory.file("io.vfiod") }
+    /// Where the daemon looks for its configuration when it reads it again.
+    var configurationPath: String { directory.file("vfiod.toml") }
 
     init() throws {
         directory = try TemporaryDirectory()
@@ -37,6 +39,7 @@ final class RunningDaemon: Sendable {
         loop = try EventLoop(name: "test-loop")
         var configuration = Configuration()
         configuration.leaseDirectory = directory.file("leases")
+        configuration.path = directory.file("vfiod.toml")
         let daemon = Daemon(
             configuration, on: loop, devices: devices,
             listener: SharedDescriptor(try listener.descriptor.duplicate()),

@@ -1,3 +1,5 @@
+public import PCI
+
 /// The devices and pools that the configuration gives names to.
 public struct NamedDevices: Hashable, Sendable {
     /// A device with a name.
@@ -6,9 +8,13 @@ public struct NamedDevices: Hashable, Sendable {
         public let name: String
         /// What tells it.
         public let identity: DeviceIdentity
+        /// What is to become of it.
+        public let provision: Provision
 
         /// Names a device.
-        public init(name: String, identity: DeviceIdentity) { (self.name, self.identity) = (name, identity) }
+        public init(name: String, identity: DeviceIdentity, provision: Provision = Provision()) {
+            (self.name, self.identity, self.provision) = (name, identity, provision)
+        }
     }
 
     /// Devices of which any will do.

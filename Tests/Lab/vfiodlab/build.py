@@ -9,7 +9,7 @@ from . import cache, process
 from .packages import tool
 from .report import LabError
 
-EXECUTABLES = ("vfiod", "vfioctl", "vfiod-selftest-guest")
+EXECUTABLES = ("vfiod", "vfioctl", "vfiod-claim", "vfiod-selftest-guest")
 SWIFT_BUILD = (
     "swift",
     "build",

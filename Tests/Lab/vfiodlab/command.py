@@ -63,7 +63,7 @@ def parser():
         parents=[keep],
         help="everything that must hold; the last line says N passed, N failed",
         description="Levels: lab, format, unit, unit-thread, unit-address, units, benchmarks, host, no-iommu, "
-        "no-intremap, kernel-6.1, kernel-backports, both with -no-intremap, and power. "
+        "no-intremap, kernel-6.1, kernel-backports, both with -no-intremap, power, and boot. "
         "With --keep only the host's tests of the kept machine's variant run.",
     )
     add_filter(test, "^host/, bad-input, ^unit/.*Varlink")

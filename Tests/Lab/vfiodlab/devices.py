@@ -3,6 +3,7 @@
 To add a device: add it here at a free address, then to the table in README.md. Tests name devices by these addresses.
 """
 
+import re
 from dataclasses import dataclass, field
 
 # What the nvme namespace holds, so that a host test can tell that it reads again: 512-byte blocks that name themselves.
@@ -86,13 +87,16 @@ def write_spare(path):
         file.truncate(SPARE_BYTES)
 
 
-def arguments(nvme, spare):
-    """QEMU's arguments for all of them."""
+def arguments(nvme, spare, moved=()):
+    """QEMU's arguments for all of them. `moved`: {name: slot} of those that are elsewhere this time."""
+    moved = dict(moved)
     result = []
     for name, path in (("nvme", nvme), ("spare", spare)):
         result += ["-drive", f"if=none,id={name},file={path},format=raw,snapshot=on,file.locking=off"]
     for device in DEVICES:
         result += device.backends
         for option in device.options:
+            if device.name in moved:
+                option = re.sub(r"addr=[0-9a-f.]+", f"addr={moved[device.name]}", option)
             result += ["-device", option]
     return result

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from . import cache, expected, own_tests, power, swift_tests
+from . import cache, claims, expected, own_tests, power, swift_tests
 from .report import LabError
 from .test_levels import HOSTS
 
@@ -26,7 +26,8 @@ def _unit_tests(report):
 
 def list_tests(report, options):
     """Prints what was added and removed since the lists were written; with --write brings the lists up to date."""
-    found = {"lab": own_tests.names(), "power": list(power.TESTS), **{level: _host_tests(level) for level in HOSTS}}
+    found = {level: _host_tests(level) for level in HOSTS}
+    found |= {"lab": own_tests.names(), power.LEVEL: list(power.TESTS), claims.LEVEL: list(claims.TESTS)}
     if not options.host:
         found["unit"] = _unit_tests(report)
     changes = 0

@@ -31,13 +31,16 @@ STAGES = (
 
 
 class Machine:
-    def __init__(self, folder, variant, image, payload, memory=2048, cpus=2, state=None):
-        """`state`: a disk for vfiod's state directory, which outlives the machine."""
+    def __init__(self, folder, variant, image, payload, memory=2048, cpus=2, state=None, root=None, moved=()):
+        """What outlives the machine: `state`, a disk for vfiod's state directory, and `root`, a copy of the image's disk.
+        `moved`: see devices.arguments."""
         self.folder = folder
         self.variant = variant
         self.image = image
         self.payload = payload
         self.state = state
+        self.root = root
+        self.moved = moved
         self.memory = memory
         self.cpus = cpus
         self.console = folder / "console.log"
@@ -86,7 +89,9 @@ class Machine:
             "-qmp",
             f"unix:{self.qmp_path},server=on,wait=off",
             "-drive",
-            f"if=none,id=root,file={self.image.disk},format=raw,snapshot=on,file.locking=off",
+            f"if=none,id=root,format=raw,file={self.root},cache=unsafe"
+            if self.root
+            else f"if=none,id=root,format=raw,file={self.image.disk},snapshot=on,file.locking=off",
             "-device",
             "virtio-blk-pci,drive=root,bus=pcie.0,addr=1.0",
             "-drive",
@@ -100,7 +105,7 @@ class Machine:
             "virtio-serial-pci,bus=pcie.0,addr=3.0",
             "-device",
             "virtserialport,chardev=channel,name=lab",
-            *devices.arguments(nvme, spare),
+            *devices.arguments(nvme, spare, self.moved),
         ]
 
     def _state_arguments(self):

@@ -2,7 +2,7 @@
 
 import shutil
 
-from . import build, cache, expected, host, host_tests, kept, own_tests, packages, power, process, swift_tests
+from . import build, cache, claims, expected, host, host_tests, kept, own_tests, packages, power, process, swift_tests
 from .channel import ChannelClosed
 from .report import LabError
 from .variant import Variant, of_options
@@ -36,6 +36,7 @@ def test(report, options):
         payload = _hosts(report, tally, folder, options)
         if not (options.keep or options.update):
             power.run(report, tally, folder, payload)
+            claims.run(report, tally, folder, payload)
     return tally.close()
 
 

@@ -1,0 +1,4 @@
+internal import BootClaim
+internal import Glibc
+
+exit(BootClaimProcess.main(Array(CommandLine.arguments.dropFirst())))
