@@ -9,7 +9,8 @@ extension PassthroughHost {
     public func adoptClaimed() async {
         for device in names.devices where device.provision.isClaimedAtBoot {
             switch await locate(device) {
-            case .failure(let error): missed(device.name, nil, "\(device.name) was not found: \(error.clause)")
+            case .failure(let error):
+                missed(device.name, nil, "\(device.name) was not found: \(error.clause). See to its [[device]] table.")
             case .success(let address): await adopt(address, device.name)
             }
         }
@@ -23,7 +24,10 @@ extension PassthroughHost {
         }
         guard driver == Planner.driver, override.map(trimmed) == Planner.driver else {
             let found = driver.map { "\($0) has it" } ?? "no driver has it"
-            return missed(name, address, "\(name) at \(address) was not claimed at boot: \(found)")
+            return missed(
+                name, address,
+                "\(name) at \(address) was not claimed at boot: \(found). `vfioctl apply` binds it, and renews what claims"
+                    + " devices at the next boot.")
         }
         do throws(PassthroughError) {
             let run = try begin("adopt", on: address) { operation in
@@ -42,7 +46,7 @@ extension PassthroughHost {
 
     private func missed(_ name: String, _ address: PCIAddress?, _ reason: String) {
         logger.warning(
-            "\(reason). `vfioctl apply` binds it, and renews what claims devices at the next boot.",
+            "\(reason)",
             metadata: ["event": "boot-claim-missed", "device": "\(address.map(\.description) ?? name)"])
     }
 }

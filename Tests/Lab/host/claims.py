@@ -14,19 +14,19 @@ import sys
 
 from client import call, devices, vfioctl
 from harness import wait_until
-from machine import E1000E, PCI, RNG, driver, read, run
+from machine import E1000E, NVME, PCI, driver, read, run
 
 CONFIGURATION = pathlib.Path("/etc/vfiod/vfiod.toml")
 CLAIMS = pathlib.Path("/etc/vfiod/boot-claims")
 
 
 def before():
-    return {address: driver(address) for address in (E1000E, RNG)}
+    return {address: driver(address) for address in (E1000E, NVME)}
 
 
 def apply():
     serial = call("Describe", device=E1000E)["details"]["serialNumber"]
-    rng = devices()[RNG]
+    disk = devices()[NVME]
     CONFIGURATION.write_text(
         CONFIGURATION.read_text()
         + f"""
@@ -37,10 +37,10 @@ bind = true
 claim-at-boot = true
 consent = ["network-address"]
 [[device]]
-name = "rng"
-address = "{RNG}"
-vendor = "{rng['vendorId']}"
-device = "{rng['deviceId']}"
+name = "disk"
+address = "{NVME}"
+vendor = "{disk['vendorId']}"
+device = "{disk['deviceId']}"
 bind = true
 claim-at-boot = true
 """
@@ -63,8 +63,13 @@ claim-at-boot = true
     }
 
 
+def kernel_log():
+    """Without the times. The journal has what a process wrote to it, such as vfiod-claim, under another name."""
+    return [line.split("] ", 1)[-1] for line in run("dmesg").stdout.splitlines()]
+
+
 def state(address):
-    log = run("journalctl", "--boot", "--dmesg", "-o", "cat").stdout.splitlines()
+    log = kernel_log()
     return {
         "driver": driver(address),
         "override": read(PCI / address / "driver_override").decode().strip(),
@@ -75,13 +80,13 @@ def state(address):
     }
 
 
-DRIVERS = ("e1000e", "virtio-pci", "virtio_pci")
+DRIVERS = ("e1000e", "nvme")
 
 
 def look(*addresses):
     found = {address: state(address) for address in addresses}
     said = run("journalctl", "--boot", "-u", "vfiod", "-o", "cat", "VFIOD_EVENT=boot-claim-missed").stdout
-    return {**found, "missed": said.splitlines()}
+    return {**found, "missed": said.splitlines(), "log": [line for line in kernel_log() if "vfiod-claim" in line]}
 
 
 def restore(*addresses):

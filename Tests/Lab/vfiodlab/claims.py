@@ -16,9 +16,9 @@ from .variant import Variant
 LEVEL = "boot"
 ADDRESS = {device.name: device.address for device in devices.DEVICES}
 # The claim of the first is by its serial number, that of the second by its address.
-CARD, RNG = ADDRESS["e1000e"], ADDRESS["virtio-rng"]
-MOVED = {"e1000e": "17.0", "virtio-rng": "18.0"}
-CARD_MOVED, RNG_MOVED = "0000:00:17.0", "0000:00:18.0"
+CARD, DISK = ADDRESS["e1000e"], ADDRESS["nvme"]
+MOVED = {"e1000e": "17.0", "nvme": "18.0"}
+CARD_MOVED, DISK_MOVED = "0000:00:17.0", "0000:00:18.0"
 
 TESTS = (
     "apply-makes-the-initrd",
@@ -58,6 +58,7 @@ class Level:
         try:
             before = self._tell(first, "before")
             made = self._tell(first, "apply")
+            self.report.say(f"  {made['said'].strip()}")
             first.power_off(self.report)
         finally:
             first.kill()
@@ -69,14 +70,16 @@ class Level:
         self.image = dataclasses.replace(self.image, initrd=initrd)
         second = self._boot(2)
         try:
-            claimed = self._tell(second, "look", CARD, RNG)
-            restored = self._tell(second, "restore", CARD, RNG)
+            claimed = self._tell(second, "look", CARD, DISK)
+            self.report.say(f"  {claimed}")
+            restored = self._tell(second, "restore", CARD, DISK)
             second.power_off(self.report)
         finally:
             second.kill()
         third = self._boot(3, MOVED)
         try:
-            moved = self._tell(third, "look", CARD_MOVED, RNG_MOVED)
+            moved = self._tell(third, "look", CARD_MOVED, DISK_MOVED)
+            self.report.say(f"  {moved}")
             third.power_off(self.report)
         finally:
             third.kill()
@@ -114,17 +117,17 @@ class Level:
                 {"driver": "vfio-pci", "override": "vfio-pci", "state": "bound", "probed-by": [], "claimed": True},
             )
 
-        drivers = {CARD: "e1000e", RNG: "virtio-pci"}
-        yield differing(made, {"status": 0, "again": 0, "again-changed": False, "claims": ["card", "rng"]})
-        yield taken(claimed, CARD) or taken(claimed, RNG)
+        drivers = {CARD: "e1000e", DISK: "nvme"}
+        yield differing(made, {"status": 0, "again": 0, "again-changed": False, "claims": ["card", "disk"]})
+        yield taken(claimed, CARD) or taken(claimed, DISK)
         yield "; ".join(
             filter(None, (differing(restored[one], {"driver": driver, "override": "(null)", "state": "available"})
                           for one, driver in drivers.items()))
         ) or differing(before, drivers)
         yield taken(moved, CARD_MOVED)
-        found = moved[RNG_MOVED]
-        yield differing(found, {"driver": "virtio-pci", "override": "(null)", "state": "available", "claimed": False}) or (
+        found = moved[DISK_MOVED]
+        yield differing(found, {"driver": "nvme", "override": "(null)", "state": "available", "claimed": False}) or (
             None
-            if any(f"{RNG_MOVED} has address {RNG_MOVED} instead of {RNG}" in line for line in moved["missed"])
+            if any(f"{DISK_MOVED} has address {DISK_MOVED} instead of {DISK}" in line for line in moved["missed"])
             else f"nothing of the address in {moved['missed']}"
         )
