@@ -37,7 +37,7 @@ extension DriverTransition {
     /// not, as they did before.
     func putBackVirtualFunctions(_ record: inout DeviceRecord) throws(PassthroughError) {
         let wanted = record.before.virtualFunctions
-        if let wanted, sysfs.virtualFunctions(of: address).count != wanted { try change(to: 0, &record) }
+        if let wanted, try virtualFunctionCount(.virtualFunctions) != wanted { try change(to: 0, &record) }
         try putBack(.virtualFunctionProbing, record.before.virtualFunctionProbing, &record)
         if let wanted { try change(to: wanted, &record) }
     }
@@ -46,11 +46,12 @@ extension DriverTransition {
         guard sysfs.text(address, OperationStep.virtualFunctionProbing.rawValue) != "0" else { return }
         enter(.virtualFunctionProbing, &record, "keeping drivers from new virtual functions")
         try mustWrite("0", .virtualFunctionProbing)
+        try verify(.virtualFunctionProbing, is: "0", sysfs.text(address, OperationStep.virtualFunctionProbing.rawValue))
     }
 
     /// The kernel makes them only where there are none (sriov_numvfs_store, drivers/pci/iov.c).
     private func change(to count: Int, _ record: inout DeviceRecord) throws(PassthroughError) {
-        let now = sysfs.virtualFunctions(of: address).count
+        let now = try virtualFunctionCount(.virtualFunctions)
         if now == count { return }
         if now != 0 {
             enter(.virtualFunctions, &record, "removing \(now) virtual functions")
@@ -60,6 +61,15 @@ extension DriverTransition {
             enter(.virtualFunctions, &record, "making \(count) virtual functions")
             try mustWrite("\(count)", .virtualFunctions)
         }
-        try verify(.virtualFunctions, is: "\(count)", "\(sysfs.virtualFunctions(of: address).count)")
+        try verify(.virtualFunctions, is: "\(count)", "\(try virtualFunctionCount(.virtualFunctions))")
+    }
+
+    /// How many there are. What cannot be read is not taken for none: that many would be given back.
+    func virtualFunctionCount(_ step: OperationStep) throws(PassthroughError) -> Int {
+        do throws(KernelError) {
+            return try sysfs.virtualFunctionCount(of: address)
+        } catch {
+            throw refusal(step, error, hint: "It is not known how many virtual functions the device has.")
+        }
     }
 }

@@ -112,7 +112,7 @@ struct DriverTransition: Sendable {
             driver: try driver(.record), driverOverride: override,
             powerControl: try recorded("power/control"), enable: try recorded("enable"),
             virtualFunctions: try recorded("sriov_totalvfs") == nil
-                ? nil : sysfs.virtualFunctions(of: address).count,
+                ? nil : try virtualFunctionCount(.record),
             virtualFunctionProbing: try recorded("sriov_drivers_autoprobe"),
             resetMethod: try recorded("reset_method"))
         // An override that is still ours: nobody but vfiod has changed what the first record says.
