@@ -150,11 +150,6 @@ public struct Sysfs: Sendable {
             .compactMap { linkName(path(of: address, $0)).flatMap { PCIAddress($0) } }.sorted()
     }
 
-    /// How many virtual functions it has, by the links to them: to read sriov_numvfs is to wait for who holds the device.
-    public func virtualFunctionCount(of address: PCIAddress) throws(KernelError) -> Int {
-        try files.listDirectory(path(of: address)).count { $0.hasPrefix("virtfn") }
-    }
-
     /// The physical function that it belongs to; nil if it is no virtual function.
     public func physicalFunction(of address: PCIAddress) -> PCIAddress? {
         linkName(path(of: address, "physfn")).flatMap { PCIAddress($0) }

@@ -64,10 +64,15 @@ extension DriverTransition {
         try verify(.virtualFunctions, is: "\(count)", "\(try virtualFunctionCount(.virtualFunctions))")
     }
 
-    /// How many there are. What cannot be read is not taken for none: that many would be given back.
+    /// How many there are. The kernel answers once it has made, or removed, those that somebody asked for before: the
+    /// process that a killed vfiod had write their number goes on. What cannot be read is not taken for none.
     func virtualFunctionCount(_ step: OperationStep) throws(PassthroughError) -> Int {
+        let path = sysfs.path(of: address, OperationStep.virtualFunctions.rawValue)
         do throws(KernelError) {
-            return try sysfs.virtualFunctionCount(of: address)
+            guard let count = Int(trimmed(try writer.read(path))) else {
+                throw KernelError("read", on: path, .invalidArgument)
+            }
+            return count
         } catch {
             throw refusal(step, error, hint: "It is not known how many virtual functions the device has.")
         }

@@ -52,7 +52,7 @@ struct DriverTransition: Sendable {
     func beginRestore(of given: DeviceRecord) throws(PassthroughError) -> DeviceRecord {
         var record = given
         // Where an earlier attempt ended tells by whom a driver came that the device did not have.
-        if record.phase == .bound { record.step = OperationStep.restoring.rawValue }
+        if [.bound, .created].contains(record.phase) { record.step = OperationStep.restoring.rawValue }
         record.phase = .restoring
         try save(record, as: .restoring)
         return record

@@ -39,7 +39,7 @@ public final class FakeFiles: FileReading {
     /// How many readers of `path` wait.
     public func waiting(for path: String) -> Int { state.withLock { $0.waiting[path] ?? 0 } }
 
-    /// From now on, or no more, what is at `path` cannot be read: a file, a link or a directory.
+    /// From now on, or no more, what is at `path` cannot be read.
     public func failReads(of path: String, with error: Errno?) {
         state.withLock { $0.failures[path] = error }
     }
@@ -65,7 +65,6 @@ public final class FakeFiles: FileReading {
     /// A directory's names.
     public func listDirectory(_ path: String) throws(KernelError) -> [String] {
         _ = enter(path)
-        try checkFailure(path)
         return try files.listDirectory(path)
     }
 

@@ -14,8 +14,21 @@ import Testing
         .notPermitted, .noSuchFileOrDirectory, .ioError, .operationNotSupportedByDevice, .noMemory, .resourceBusy,
         .invalidArgument, .noSpace, .interrupted, .timedOut,
     ]
-    /// For a device's attributes by their names.
-    private static let names = "its directory"
+    /// What is read, and in which operations on which devices.
+    private static let readings: [(String, CrashScenario.Kind, CrashScenario.Operation)] =
+        CrashScenario.all.flatMap { kind, operation in
+            let attributes =
+                switch kind {
+                case .noDriver, .changed:
+                    [
+                        "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs",
+                        "sriov_numvfs", "vendor",
+                    ]
+                case .physical: ["driver", "sriov_totalvfs", "sriov_numvfs", "sriov_drivers_autoprobe", "vendor"]
+                default: [String]()
+                }
+            return attributes.map { ($0, kind, operation) }
+        }
 
     @Test(
         "Each write is refused, refused though it is done, or done by nobody",
@@ -63,20 +76,13 @@ import Testing
 
     @Test(
         "What is read of the device cannot be read from each point on, for a while or to the end",
-        arguments: [
-            "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs", "vendor",
-            "sriov_drivers_autoprobe", FaultMatrixTests.names,
-        ],
-        CrashScenario.all.filter { [.noDriver, .changed, .physical].contains($0.kind) })
-    func reads(attribute: String, of: (kind: CrashScenario.Kind, operation: CrashScenario.Operation)) async throws {
-        try await atEachPoint(of: of.kind, of.operation) { scenario, isBroken in
+        arguments: FaultMatrixTests.readings)
+    func reads(attribute: String, kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
+        try await atEachPoint(of: kind, operation) { scenario, isBroken in
             for address in scenario.members {
-                let directory = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)"
-                let path = attribute == FaultMatrixTests.names ? directory : "\(directory)/\(attribute)"
+                let path = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)/\(attribute)"
                 scenario.files.failReads(of: path, with: isBroken ? .ioError : nil)
-                if attribute == "driver_override" {
-                    scenario.fake.failReads(ofOverrideOf: address, with: isBroken ? .ioError : nil)
-                }
+                scenario.fake.failReads(of: address, attribute, with: isBroken ? .ioError : nil)
             }
         }
     }

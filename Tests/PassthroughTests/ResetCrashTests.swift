@@ -62,7 +62,9 @@ import Testing
             try await killAgain(crash, in: scenario)
             let log = HostFixture.Lines()
             let after = try await scenario.recover(host, log: log)
-            for (member, record) in zip(scenario.members, records) { expect(log.all, tell: record, of: member, comment) }
+            for (member, record) in zip(scenario.members, records) {
+                expect(log.all, tell: record, of: member, comment)
+            }
             #expect(host.resets.isEmpty, comment)
             scenario.expectBound(host, comment)
             for member in scenario.members {
