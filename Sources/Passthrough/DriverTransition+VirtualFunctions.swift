@@ -1,5 +1,6 @@
 internal import LinuxSystem
 internal import PCI
+internal import SystemPackage
 
 // SR-IOV. The host's drivers are kept from new virtual functions from before they come until they go: a driver that is
 // loaded later, by udev for one, would take those that nobody has.

@@ -92,8 +92,8 @@ struct SessionTests {
         #expect(host.steps == SessionTests.allSteps.map { $0 == step ? expected : $0 })
         let state = try #require(await host.state())
         #expect(state.state == .quarantined)
-        let failure = try #require(state.failure)
-        #expect(failure.contains("process 77) did not end well: \(step): ") && failure.contains("EIO"))
+        let reason = try #require(state.failure)
+        #expect(reason.contains("process 77) did not end well: \(step): ") && reason.contains("EIO"))
         #expect(state.session == nil)
         // What was not unmapped went with the container.
         #expect(host.kernel.openFileCount == 0)
