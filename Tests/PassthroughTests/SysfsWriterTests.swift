@@ -53,9 +53,11 @@ import Testing
         #expect(SysfsWriter.main(["sysfs-read", directory.file(path)], root: directory.path) == 255)
     }
 
-    @Test("The helper reads what waits for the device lock, and nothing else", arguments: [
-        ("driver_override", true), ("sriov_numvfs", true), ("enable", false), ("config", false),
-    ])
+    @Test(
+        "The helper reads what waits for the device lock, and nothing else",
+        arguments: [
+            ("driver_override", true), ("sriov_numvfs", true), ("enable", false), ("config", false),
+        ])
     func readable(name: String, isRead: Bool) {
         #expect(SysfsWriter.mayRead(attribute(name), below: directory.path) == isRead)
     }
