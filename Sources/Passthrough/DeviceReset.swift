@@ -61,26 +61,44 @@ struct DeviceReset: Sendable {
 
     private func enter(_ records: inout [PCIAddress: DeviceRecord]) throws(PassthroughError) {
         guard let method else { return }
-        operation.begin("record", "recording that \(address) is being reset by \(method.name)")
-        let listed = sysfs.resetMethods(of: address)
+        operation.begin(OperationStep.record.rawValue, "recording that \(address) is being reset by \(method.name)")
+        let listed = method.isOfFunction ? try listedMethods(with: method) : []
         // The device's own record comes last: what is reset along is known by then.
         for device in affected.reversed() {
             guard var record = records[device] else { continue }
             record.phase = .resetting
-            record.step = "record"
+            // How far the reset came is in the device's own record only.
+            record.step = (device == address ? OperationStep.record : .reset).rawValue
             record.reset = ResetIntent(
                 method: method.name, resetMethod: nil, command: sysfs.configSpace(of: device).commandRegister)
             if device == address, method.isOfFunction, listed != [method.name] {
                 record.reset?.resetMethod = listed.joined(separator: " ")
             }
             records[device] = record
-            do throws(KernelError) {
+            let failure = operation.perform(.record, on: device) { () throws(KernelError) in
                 try log.save(record, of: device)
-            } catch {
+            }
+            if let failure {
                 throw refusal(
-                    "record", error, hint: "vfiod changes nothing that it cannot record. Look at its state directory.")
+                    "record", failure,
+                    hint: "vfiod changes nothing that it cannot record. Look at its state directory.")
             }
         }
+    }
+
+    /// What reset_method lists, which is to be put back: an empty list would take all resets from the device.
+    private func listedMethods(with method: ResetMethod) throws(PassthroughError) -> [String] {
+        let listed: [String]
+        do throws(KernelError) {
+            let content = try sysfs.content(of: address, OperationStep.resetMethod.rawValue) ?? ""
+            listed = content.split(whereSeparator: \.isWhitespace).map(String.init)
+        } catch {
+            throw refusal(OperationStep.resetMethod.rawValue, error, hint: "Nothing was reset.")
+        }
+        guard listed.contains(method.name) else {
+            throw .noSuchResetMethod(address, method: method.name, available: listed)
+        }
+        return listed
     }
 
     private func reset(
@@ -90,11 +108,11 @@ struct DeviceReset: Sendable {
         var failure: PassthroughError?
         do throws(PassthroughError) {
             if records[address]?.reset?.resetMethod != nil {
-                begin("reset_method", "writing \(method.name) to reset_method", &records)
-                try write(method.name, to: "reset_method", hint: "Nothing was reset.")
+                begin(.resetMethod, "writing \(method.name) to reset_method", &records)
+                try writeMethods(method.name, .resetMethod, hint: "Nothing was reset.")
             }
-            begin("reset", "resetting \(address) by \(method.name)", &records)
-            try write("1", to: "reset", hint: "The kernel log may say why (journalctl -k).")
+            begin(.reset, "resetting \(address) by \(method.name)", &records)
+            try write("1", to: "reset", .reset, hint: "The kernel log may say why (journalctl -k).")
         } catch {
             failure = error
         }
@@ -108,21 +126,24 @@ struct DeviceReset: Sendable {
 
     private func resetBus(_ records: inout [PCIAddress: DeviceRecord]) throws(PassthroughError) {
         let hot = HotReset(affected: affected, planner: planner, kernel: kernel, operation: operation.name)
-        begin("open", "opening \(address) and what shares its bus", &records)
-        let opened = try hot.open()
+        begin(.open, "opening \(address) and what shares its bus", &records)
+        var found: HotReset.Opened?
+        let closed = operation.perform(.open, on: address) { () throws(PassthroughError) in found = try hot.open() }
+        guard let opened = found else { throw closed ?? .deviceNotFound(address.description) }
         begin("dependents", "asking the kernel what a reset of its bus resets", &records)
         let named = try hot.check(opened)
         operation.report("the kernel resets \(named.map(\.description).joined(separator: ", "))")
-        begin("reset", "resetting the bus of \(address)", &records)
-        try hot.reset(opened)
+        begin(.reset, "resetting the bus of \(address)", &records)
+        let failure = operation.perform(.reset, on: address) { () throws(PassthroughError) in try hot.reset(opened) }
+        if let failure { throw failure }
     }
 
     private func putBackMethod(_ records: inout [PCIAddress: DeviceRecord]) throws(PassthroughError) {
         guard let content = records[address]?.reset?.resetMethod else { return }
         if sysfs.resetMethods(of: address).joined(separator: " ") == content { return }
-        begin("put-back", "putting back reset_method", &records)
-        try write(
-            content.isEmpty ? "\n" : content, to: "reset_method",
+        begin(.resetMethodBack, "putting back reset_method", &records)
+        try writeMethods(
+            content.isEmpty ? "\n" : content, .resetMethodBack,
             hint: "The device's reset_method is not as it was. Restore puts back what it was at Bind.")
     }
 
@@ -147,17 +168,17 @@ struct DeviceReset: Sendable {
                 record.quarantine = earlier + DeviceReset.cured
             }
             record.phase = .bound
-            record.step = "bound"
+            record.step = OperationStep.bound.rawValue
             record.reset = nil
             records[device] = record
             if device != address { members[device] = record }
-            do throws(KernelError) {
-                if record != given { try log.save(record, of: device) }
-            } catch let unsaved {
-                error =
-                    error
-                    ?? refusal(
-                        "record", unsaved, hint: "The device is reset and whole. The next start of vfiod looks again.")
+            if record == given { continue }
+            let unsaved = operation.perform(.bound, on: device) { [record] () throws(KernelError) in
+                try log.save(record, of: device)
+            }
+            if let unsaved, error == nil {
+                error = refusal(
+                    "record", unsaved, hint: "The device is reset and whole. The next start of vfiod looks again.")
             }
         }
         return (records[address], error)
@@ -177,12 +198,28 @@ struct DeviceReset: Sendable {
         return "the kernel reports \(error), so that nobody knows how far it came"
     }
 
-    private func write(_ value: String, to attribute: String, hint: String) throws(PassthroughError) {
-        do throws(KernelError) {
+    private func write(
+        _ value: String, to attribute: String, _ step: OperationStep, hint: String
+    ) throws(PassthroughError) {
+        let failure = operation.perform(step, on: address) { () throws(KernelError) in
             try writer.write(value, to: sysfs.path(of: address, attribute))
-        } catch {
-            throw refusal(attribute, error, hint: hint)
         }
+        if let failure { throw refusal(attribute, failure, hint: hint) }
+    }
+
+    /// A write that the kernel took and that changed nothing is no success: another method would be used.
+    private func writeMethods(_ value: String, _ step: OperationStep, hint: String) throws(PassthroughError) {
+        let attribute = OperationStep.resetMethod.rawValue
+        try write(value, to: attribute, step, hint: hint)
+        let found = sysfs.resetMethods(of: address).joined(separator: " ")
+        if found == trimmed(value) { return }
+        throw refusal(
+            attribute, KernelError("write", on: sysfs.path(of: address, attribute), .invalidArgument),
+            hint: "It reads \(found) instead of \(trimmed(value)). \(hint)")
+    }
+
+    private func begin(_ step: OperationStep, _ line: String, _ records: inout [PCIAddress: DeviceRecord]) {
+        begin(step.rawValue, line, &records)
     }
 
     /// The step in the record is for people, so that a failure to write it stops nothing.

@@ -1,5 +1,6 @@
 internal import LinuxSystem
 internal import PCI
+internal import SystemPackage
 
 // SR-IOV. The host's drivers are kept from new virtual functions from before they come until they go: a driver that is
 // loaded later, by udev for one, would take those that nobody has.
@@ -37,7 +38,7 @@ extension DriverTransition {
     /// not, as they did before.
     func putBackVirtualFunctions(_ record: inout DeviceRecord) throws(PassthroughError) {
         let wanted = record.before.virtualFunctions
-        if let wanted, sysfs.virtualFunctions(of: address).count != wanted { try change(to: 0, &record) }
+        if let wanted, try virtualFunctionCount(.virtualFunctions) != wanted { try change(to: 0, &record) }
         try putBack(.virtualFunctionProbing, record.before.virtualFunctionProbing, &record)
         if let wanted { try change(to: wanted, &record) }
     }
@@ -46,11 +47,12 @@ extension DriverTransition {
         guard sysfs.text(address, OperationStep.virtualFunctionProbing.rawValue) != "0" else { return }
         enter(.virtualFunctionProbing, &record, "keeping drivers from new virtual functions")
         try mustWrite("0", .virtualFunctionProbing)
+        try verify(.virtualFunctionProbing, is: "0", sysfs.text(address, OperationStep.virtualFunctionProbing.rawValue))
     }
 
     /// The kernel makes them only where there are none (sriov_numvfs_store, drivers/pci/iov.c).
     private func change(to count: Int, _ record: inout DeviceRecord) throws(PassthroughError) {
-        let now = sysfs.virtualFunctions(of: address).count
+        let now = try virtualFunctionCount(.virtualFunctions)
         if now == count { return }
         if now != 0 {
             enter(.virtualFunctions, &record, "removing \(now) virtual functions")
@@ -60,6 +62,20 @@ extension DriverTransition {
             enter(.virtualFunctions, &record, "making \(count) virtual functions")
             try mustWrite("\(count)", .virtualFunctions)
         }
-        try verify(.virtualFunctions, is: "\(count)", "\(sysfs.virtualFunctions(of: address).count)")
+        try verify(.virtualFunctions, is: "\(count)", "\(try virtualFunctionCount(.virtualFunctions))")
+    }
+
+    /// How many there are. The kernel answers once it has made, or removed, those that somebody asked for before: the
+    /// process that a killed vfiod had write their number goes on. What cannot be read is not taken for none.
+    func virtualFunctionCount(_ step: OperationStep) throws(PassthroughError) -> Int {
+        let path = sysfs.path(of: address, OperationStep.virtualFunctions.rawValue)
+        do throws(KernelError) {
+            guard let count = Int(trimmed(try writer.read(path))) else {
+                throw KernelError("read", on: path, .invalidArgument)
+            }
+            return count
+        } catch {
+            throw refusal(step, error, hint: "It is not known how many virtual functions the device has.")
+        }
     }
 }

@@ -54,7 +54,7 @@ struct DriverTransition: Sendable {
     func beginRestore(of given: DeviceRecord) throws(PassthroughError) -> DeviceRecord {
         var record = given
         // Where an earlier attempt ended tells by whom a driver came that the device did not have.
-        if record.phase == .bound { record.step = OperationStep.restoring.rawValue }
+        if [.bound, .created].contains(record.phase) { record.step = OperationStep.restoring.rawValue }
         record.phase = .restoring
         try save(record, as: .restoring)
         return record
@@ -115,7 +115,7 @@ struct DriverTransition: Sendable {
             driver: try driver(.record), driverOverride: override,
             powerControl: try recorded("power/control"), enable: try recorded("enable"),
             virtualFunctions: try recorded("sriov_totalvfs") == nil
-                ? nil : sysfs.virtualFunctions(of: address).count,
+                ? nil : try virtualFunctionCount(.record),
             virtualFunctionProbing: try recorded("sriov_drivers_autoprobe"),
             resetMethod: try recorded("reset_method"))
         // An override that is still ours: nobody but vfiod has changed what the first record says.

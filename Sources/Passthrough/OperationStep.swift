@@ -26,12 +26,20 @@ public enum OperationStep: String, CaseIterable, Sendable {
     case created
     /// reset_method is written.
     case resetMethod = "reset_method"
+    /// VFIO opens the device, for a reset of its bus. That alone resets a function that can be.
+    case open
+    /// The device, or its bus, is reset.
+    case reset
+    /// reset_method is written as it was before the reset.
+    case resetMethodBack = "put-back"
     /// enable is written.
     case enable
     /// power/control is written.
     case powerControl = "power/control"
     /// The record says whom the device is given to, or that it is given to nobody.
     case lease
+    /// The record says why the device is to be used for nothing, or no more that it is not.
+    case quarantine
     /// The record goes.
     case forget
 }

@@ -60,6 +60,7 @@ extension PassthroughHost {
         await endpoints?.close(address)
         // Another may have begun before that.
         await endSession(address, .detached)
+        if let reason = records[address]?.quarantine { progress("\(address) is quarantined: \(reason)") }
         do throws(PassthroughError) {
             // Somebody else may have done so, or the device may be gone.
             guard var record = records[address], record.lease == terms else { return plan }
@@ -201,10 +202,11 @@ extension PassthroughHost {
         return Lease(
             iommuGroup: group, owner: terms.owner, mode: terms.mode,
             devices: devices.map { device in
-                let state = leaseStates[device]
+                let (state, quarantine) = (leaseStates[device], quarantineOfIdle(device))
                 return LeasedDevice(
-                    address: device, socketPath: socketPath(of: device), state: state?.state ?? .idle,
-                    session: state?.session, holders: state?.holders ?? [], failure: state?.failure)
+                    address: device, socketPath: socketPath(of: device),
+                    state: quarantine == nil ? state?.state ?? .idle : .quarantined, session: state?.session,
+                    holders: state?.holders ?? [], failure: quarantine ?? state?.failure)
             }, mappings: mapped.count, mappedBytes: mapped.bytes)
     }
 }

@@ -16,9 +16,9 @@ public struct RecoveryFinding: Hashable, Sendable {
         case quarantined
         /// An unfinished reset is being judged by what the device is like now.
         case judging
-        /// An unfinished bind, or making of virtual functions, is being taken back.
+        /// An unfinished bind, or making of virtual functions, or a reset that had not begun, is being taken back.
         case rollingBack
-        /// An unfinished restore is being finished.
+        /// An unfinished restore, or what came after a reset, is being finished.
         case finishing
         /// The host was restarted, or the device is gone or another one: there is nothing to give back.
         case closed
@@ -81,9 +81,7 @@ extension PassthroughHost {
                     + " given back.")
         case .resetting:
             judgeReset(of: address, record)
-            return RecoveryFinding(
-                address: address, outcome: .judging,
-                message: "A reset of \(address) was interrupted at \(record.step); vfiod looks whether it is whole.")
+            return resetFinding(address, record)
         case .bound where record.quarantine != nil:
             return RecoveryFinding(
                 address: address, outcome: .quarantined,
@@ -118,6 +116,20 @@ extension PassthroughHost {
                 address: address, outcome: .drifted,
                 message: "Somebody else changed the virtual functions of \(address); Restore puts its settings back.")
         }
+    }
+
+    /// What becomes of an interrupted reset, by the last step that was begun. Whether the device is whole is looked at in
+    /// any case.
+    private func resetFinding(_ address: PCIAddress, _ record: DeviceRecord) -> RecoveryFinding {
+        let (outcome, clause): (RecoveryFinding.Outcome, String) =
+            switch OperationStep(rawValue: record.step) {
+            case .record, .resetMethod: (.rollingBack, ", before anything was reset; it is taken back.")
+            case .resetMethodBack, .bound: (.finishing, "; it goes on.")
+            default: (.judging, "; vfiod looks whether it is whole.")
+            }
+        return RecoveryFinding(
+            address: address, outcome: outcome,
+            message: "A reset of \(address) was interrupted at \(record.step)\(clause)")
     }
 
     /// Why a record is not to be followed any more, nil if it is. A boot id that cannot be read is no reason.

@@ -40,35 +40,6 @@ extension PassthroughHost {
         return plan
     }
 
-    /// Takes a device out of quarantine: somebody has looked at it.
-    public func release(_ address: PCIAddress) async throws(PassthroughError) {
-        try mustExist(address)
-        try mustBeIdle(address)
-        guard var record = records[address], record.quarantine != nil else {
-            let state = records[address]?.phase.rawValue
-            let found = await stateName(of: address)
-            throw .wrongState(
-                address, state: state ?? found, needed: DeviceState.quarantined.rawValue,
-                message: "\(address) is not quarantined, so there is nothing to release it from.")
-        }
-        let (log, earlier) = (log, record)
-        record.quarantine = nil
-        let released = record
-        let run = try begin("release", on: address) { operation in
-            operation.begin("record", "recording that \(address) is released")
-            do throws(KernelError) {
-                try log.save(released, of: address)
-                return (released, nil)
-            } catch {
-                return (
-                    earlier,
-                    .kernel(address, step: "record", error, hint: "It stays quarantined. Look at the state directory.")
-                )
-            }
-        }
-        try await wait(for: run, of: address)
-    }
-
     /// Looks in the background at a device whose reset vfiod did not live to end.
     func judgeReset(of address: PCIAddress, _ record: DeviceRecord) {
         do throws(PassthroughError) {

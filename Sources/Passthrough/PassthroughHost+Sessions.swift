@@ -11,6 +11,10 @@ extension PassthroughHost {
         _ address: PCIAddress, for peer: SessionPeer, ended: @escaping @Sendable () -> Void
     ) async throws(LeaseError) -> any DeviceSession {
         await lookWhetherHeld(address)
+        if let reason = quarantineOfIdle(address) {
+            throw .notReady(
+                address, state: LeasedDevice.State.quarantined.rawValue, message: "It is quarantined: \(reason)")
+        }
         if let state = leaseStates[address] {
             throw .notReady(address, state: state.state.rawValue, message: state.message)
         }
@@ -55,13 +59,14 @@ extension PassthroughHost {
         var ending = SessionEnding(
             session, sysfs: sysfs, deadlines: configuration.sessionDeadlines, clock: clock, logger: logger)
         let failures = await ending.run { [liveGroups] in liveGroups.remove(address) }
-        if failures.isEmpty {
-            leaseStates[address]?.phase = .held([])
-            await lookWhetherHeld(address)
-            warnIfHeld(address)
-        } else {
-            leaseStates[address]?.phase = .failed(failures.joined(separator: "; "))
+        if !failures.isEmpty {
+            let peer = state.peer.map { " of \($0)" } ?? ""
+            let reason = "The session\(peer) did not end well: " + failures.joined(separator: "; ") + "."
+            await quarantine(address, because: reason)
         }
+        leaseStates[address]?.phase = .held([])
+        await lookWhetherHeld(address)
+        warnIfHeld(address)
         over.resolve(())
         state.ended()
     }
@@ -83,6 +88,11 @@ extension PassthroughHost {
         } else {
             leaseStates[address] = nil
         }
+    }
+
+    /// Why a device that no session uses is quarantined, nil if it is not.
+    func quarantineOfIdle(_ address: PCIAddress) -> String? {
+        leaseStates[address]?.session == nil ? records[address]?.quarantine : nil
     }
 
     /// Who holds a device. One whose IOMMU group does not answer in time counts as held.

@@ -11,7 +11,7 @@ final class RunningOperation: Sendable {
         var progress: ProgressReport?
     }
 
-    /// bind, restore, virtual-functions, reset, release, selftest, attach, detach or close.
+    /// bind, restore, virtual-functions, reset, quarantine, release, selftest, attach, detach or close.
     let name: String
     private let stops: @Sendable (StopPoint) -> Void
     private let state: Lock<State>
@@ -41,12 +41,12 @@ final class RunningOperation: Sendable {
     }
 
     /// Does what a step changes, with a stop point on each side. Returns why it was refused, if it was.
-    func perform(
-        _ step: OperationStep, on device: PCIAddress, _ body: () throws(KernelError) -> Void
-    ) -> KernelError? {
+    func perform<Failure: Error>(
+        _ step: OperationStep, on device: PCIAddress, _ body: () throws(Failure) -> Void
+    ) -> Failure? {
         stops(StopPoint(operation: name, step: step, moment: .before, device: device))
         defer { stops(StopPoint(operation: name, step: step, moment: .after, device: device)) }
-        do throws(KernelError) {
+        do throws(Failure) {
             try body()
             return nil
         } catch {

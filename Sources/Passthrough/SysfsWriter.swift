@@ -83,7 +83,8 @@ public struct SysfsWriter: SysfsWriting {
 
     static func mayRead(_ path: String, below root: String) -> Bool {
         guard let parts = components(path, below: root), parts.count == 3 else { return false }
-        return parts[0] == "devices" && PCIAddress(parts[1]) != nil && parts[2] == "driver_override"
+        return parts[0] == "devices" && PCIAddress(parts[1]) != nil
+            && ["driver_override", "sriov_numvfs"].contains(parts[2])
     }
 
     /// Whether `text` can be a directory below `drivers`.

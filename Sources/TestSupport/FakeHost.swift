@@ -125,7 +125,12 @@ public final class FakeHost: SysfsWriting {
 
     /// From now on, or no more, driver_override cannot be read.
     public func failReads(ofOverrideOf address: PCIAddress, with error: Errno?) {
-        state.withLock { $0.failingReads["\(root)/sys/bus/pci/devices/\(address)/driver_override"] = error }
+        failReads(of: address, "driver_override", with: error)
+    }
+
+    /// From now on, or no more, an attribute cannot be read by ``read(_:)``.
+    public func failReads(of address: PCIAddress, _ attribute: String, with error: Errno?) {
+        state.withLock { $0.failingReads["\(root)/sys/bus/pci/devices/\(address)/\(attribute)"] = error }
     }
 
     /// After each write from now on, with its number.
@@ -175,7 +180,7 @@ public final class FakeHost: SysfsWriting {
         return found
     }
 
-    /// Reads driver_override.
+    /// Reads what waits for the device lock: driver_override, sriov_numvfs.
     public func read(_ path: String) throws(KernelError) -> String {
         if let error = state.withLock({ $0.failingReads[path] }) { throw KernelError("read", on: path, error) }
         state.withLock { state in

@@ -6,7 +6,8 @@ import Testing
 
 @testable import Passthrough
 
-/// vfiod is killed before and after every step of Bind and Restore: what it leaves is a copy of the host at that point.
+/// vfiod is killed before and after every step of Bind, SetVirtualFunctions and Restore: what it leaves is a copy of the
+/// host at that point.
 @Suite("Crashes before and after every step", .serialized) struct CrashMatrixTests {
     private struct Crash {
         let point: StopPoint
@@ -26,7 +27,7 @@ import Testing
 
     @Test(
         "At each point the record says what was, and a new vfiod takes it back or finishes it",
-        arguments: CrashScenario.Kind.allCases, CrashScenario.Operation.allCases)
+        arguments: CrashScenario.all)
     func killed(kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
         let scenario = try await CrashScenario(kind, operation)
         let crashes = Crashes()
@@ -36,7 +37,7 @@ import Testing
         for crash in crashes.all {
             try expectRecord(of: crash, in: scenario)
             // Without siblings, as a copy of a host on which two are worked on would be of no one moment.
-            if [.noDriver, .changed].contains(kind) { try await killAgain(crash, in: scenario) }
+            if scenario.members.count == 1, kind != .hostDriver { try await killAgain(crash, in: scenario) }
             let after = try await scenario.recover(crash.host)
             try await expectEnd(after, of: crash, in: scenario)
         }
@@ -44,16 +45,14 @@ import Testing
 
     @Test("Every step of the code is among them, on both sides") func complete() async throws {
         var found: Set<String> = []
-        for kind in CrashScenario.Kind.allCases {
-            for operation in CrashScenario.Operation.allCases {
-                for point in try await CrashScenario(kind, operation).points() {
-                    #expect(point.operation == operation.rawValue)
-                    found.insert("\(point.step) \(point.moment)")
-                }
+        for (kind, operation) in CrashScenario.all {
+            for point in try await CrashScenario(kind, operation).points() {
+                #expect(point.operation == operation.rawValue)
+                found.insert("\(point.step) \(point.moment)")
             }
         }
         // Those of other operations stand in tests of their own.
-        let others: Set<OperationStep> = [.virtualFunctionProbing, .created, .lease, .uevent]
+        let others: Set<OperationStep> = [.open, .reset, .resetMethodBack, .lease, .quarantine, .uevent]
         let all = Set(OperationStep.allCases).subtracting(others).flatMap { step in
             StopPoint.Moment.allCases.map { "\(step) \($0)" }
         }
@@ -77,16 +76,19 @@ import Testing
         }
     }
 
-    /// The device stays bound if its record says so, and is as before otherwise.
+    /// The device stays as asked if its record says so, and is as before otherwise.
     private func expectEnd(_ after: HostFixture, of crash: Crash, in scenario: CrashScenario) async throws {
         let point = crash.point
         let comment: Comment = "\(point), \(scenario.kind)"
         let isOfDevice = point.device == scenario.device
-        let staysBound =
-            isOfDevice
-            && (point.step, point.moment) == (scenario.operation == .bind ? (.bound, .after) : (.restoring, .before))
-        if staysBound {
-            #expect(scenario.isBound(crash.host), comment)
+        let last: (OperationStep, StopPoint.Moment) =
+            switch scenario.operation {
+            case .bind: (.bound, .after)
+            case .virtualFunctions: (.created, .after)
+            case .restore: (.restoring, .before)
+            }
+        if isOfDevice, (point.step, point.moment) == last {
+            #expect(scenario.isAsAsked(crash.host), comment)
             #expect(scenario.recorded(crash.host) == scenario.members, comment)
             await scenario.expectRestorable(by: after, comment)
         }
@@ -118,12 +120,14 @@ import Testing
         let record = try JSONDecoder().decode(DeviceRecord.self, from: Data(try #require(content, comment).utf8))
         let index = try #require(scenario.members.firstIndex(of: point.device))
         expect(record.before, is: scenario.before[index], comment)
-        let isSaved = ![.bound, .restoring].contains(point.step) || point.moment == .after
+        let isSaved = ![.bound, .created, .restoring].contains(point.step) || point.moment == .after
         #expect((record.step == point.step.rawValue) == isSaved, comment)
         let phase: DeviceRecord.Phase =
             switch (scenario.operation, isSaved) {
             case (.bind, _): point.step == .bound && isSaved ? .bound : .binding
-            case (.restore, let isSaved): isSaved ? .restoring : .bound
+            case (.virtualFunctions, _): point.step == .created && isSaved ? .created : .creating
+            case (.restore, true): .restoring
+            case (.restore, false): scenario.kind == .physical ? .created : .bound
             }
         #expect(record.phase == phase, comment)
     }
@@ -134,6 +138,7 @@ import Testing
         #expect(recorded.powerControl == settings["power/control"], comment)
         #expect(recorded.enable == settings["enable"], comment)
         #expect(recorded.resetMethod == settings["reset_method"], comment)
+        #expect(recorded.virtualFunctionProbing == settings["sriov_drivers_autoprobe"], comment)
         #expect(recorded.virtualFunctions.map { "\($0)\n" } == settings["sriov_numvfs"], comment)
     }
 }

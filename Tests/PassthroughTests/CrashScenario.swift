@@ -5,7 +5,8 @@ import Testing
 
 @testable import Passthrough
 
-/// A fake host with a device that is bound and given back, and what of it must be the same afterwards.
+/// A fake host with a device that is bound, or gets virtual functions, and is given back, and what of it must be the same
+/// afterwards.
 struct CrashScenario: Sendable {
     enum Kind: String, CaseIterable, Sendable {
         case hostDriver = "from a host driver"
@@ -13,11 +14,18 @@ struct CrashScenario: Sendable {
         case sibling = "from a host driver, with a sibling in use"
         case siblingOfIdle = "from no driver, with two siblings in use"
         case changed = "from a host driver, changed by others meanwhile"
+        case physical = "with two virtual functions of the host's"
     }
 
-    enum Operation: String, CaseIterable, Sendable {
+    enum Operation: String, Sendable {
         case bind
         case restore
+        case virtualFunctions = "virtual-functions"
+    }
+
+    /// Which operations there are of which devices.
+    static let all: [(kind: Kind, operation: Operation)] = Kind.allCases.flatMap { kind in
+        [(kind, kind == .physical ? .virtualFunctions : .bind), (kind, .restore)]
     }
 
     /// Takes the stop points, once an operation is to be looked at.
@@ -36,8 +44,10 @@ struct CrashScenario: Sendable {
     let device: PCIAddress
     /// All that are bound with it, and it.
     let members: [PCIAddress]
-    /// What each of ``members`` was like, in that order.
+    /// What each of ``members`` was like, in that order, and then each of ``functions``.
     let before: [[String: String]]
+    /// The virtual functions that there were, and that were asked for.
+    let functions: [PCIAddress]
     let fixture: HostFixture
 
     /// The device is bound already where `operation` is Restore.
@@ -62,18 +72,24 @@ struct CrashScenario: Sendable {
             fake.set(nic, "sriov_totalvfs", "7\n")
             fake.set(nic, "sriov_numvfs", "0\n")
         }
+        functions = kind == .physical ? (0..<5).compactMap(FakeHost.virtualFunction) : []
+        if kind == .physical {
+            fake.makePhysical(nic)
+            fake.addDriver("igbvf", matching: Set(functions))
+            try fake.write("2", to: "\(fake.root)/sys/bus/pci/devices/\(nic)/sriov_numvfs")
+        }
         device = kind == .noDriver || kind == .siblingOfIdle ? edu : nic
         members =
             switch kind {
-            case .hostDriver, .changed: [nic]
+            case .hostDriver, .changed, .physical: [nic]
             case .noDriver: [edu]
             case .sibling: [nic, sibling]
             case .siblingOfIdle: [edu, nic, sibling]
             }
-        before = members.map(fake.settings)
+        before = (members + functions).map(fake.settings)
         fixture = try HostFixture(fake, files: files, stops: { [stops] in stops.reach($0) })
         if operation == .restore {
-            try await bind()
+            try await take()
             if kind == .changed {
                 fake.link("/sys/devices/pci0000:00/\(nic)/virtfn0", to: "../0000:01:10.0")
                 fake.set(nic, "sriov_numvfs", "1\n")
@@ -86,13 +102,18 @@ struct CrashScenario: Sendable {
     func perform(progress: @escaping ProgressReport = { _ in }) async -> PassthroughError? {
         await failure {
             switch operation {
-            case .bind: try await bind(progress: progress)
+            case .bind, .virtualFunctions: try await take(progress: progress)
             case .restore: _ = try await fixture.host.restore(device, dryRun: false, progress: progress)
             }
         }
     }
 
-    private func bind(progress: @escaping ProgressReport = { _ in }) async throws {
+    private func take(progress: @escaping ProgressReport = { _ in }) async throws {
+        if kind == .physical {
+            _ = try await fixture.host.setVirtualFunctions(
+                device, to: functions.count, consent: [], dryRun: false, progress: progress)
+            return
+        }
         let consent = members.filter { $0 != device }.map { Consent(.siblingInUse, of: $0) }
         _ = try await fixture.host.bind(device, consent: Set(consent), dryRun: false, progress: progress)
     }
@@ -108,9 +129,14 @@ struct CrashScenario: Sendable {
 
     // What a host is like, this one or a copy of it.
 
-    func isAsBefore(_ host: FakeHost) -> Bool { members.map(host.settings) == before }
-
-    func isBound(_ host: FakeHost) -> Bool { members.allSatisfy { host.driver(of: $0) == Planner.driver } }
+    /// Bound, or with the virtual functions that were asked for and that no driver has.
+    func isAsAsked(_ host: FakeHost) -> Bool {
+        if kind != .physical { return members.allSatisfy { host.driver(of: $0) == Planner.driver } }
+        let settings = host.settings(of: device)
+        return settings["sriov_numvfs"] == "\(functions.count)\n" && settings["sriov_drivers_autoprobe"] == "0\n"
+            && settings["driver"] == before[0]["driver"]
+            && functions.allSatisfy { host.driver(of: $0) == nil && !host.bytes($0, "config").isEmpty }
+    }
 
     static func recordPath(_ address: PCIAddress) -> String { "/var/lib/vfiod/\(address).json" }
 
@@ -128,7 +154,7 @@ struct CrashScenario: Sendable {
     }
 
     func expectBefore(_ host: FakeHost, _ comment: Comment) {
-        #expect(members.map(host.settings) == before, comment)
+        #expect((members + functions).map(host.settings) == before, comment)
         #expect(recorded(host).isEmpty, comment)
     }
 

@@ -6,18 +6,33 @@ import Testing
 
 @testable import Passthrough
 
-/// One thing goes wrong in Bind or Restore, each in turn: the device is as before, as asked, or has a record from which
-/// Restore, and a new vfiod, bring it back.
+/// One thing goes wrong in Bind, SetVirtualFunctions or Restore, each in turn: the device is as before, as asked, or has a
+/// record from which Restore, and a new vfiod, bring it back.
 @Suite("Faults at every step", .serialized) struct FaultMatrixTests {
     /// What the kernel says of writes to sysfs and of reads.
-    private static let errors: [Errno] = [
+    static let errors: [Errno] = [
         .notPermitted, .noSuchFileOrDirectory, .ioError, .operationNotSupportedByDevice, .noMemory, .resourceBusy,
         .invalidArgument, .noSpace, .interrupted, .timedOut,
     ]
+    /// What is read, and in which operations on which devices.
+    private static let readings: [(String, CrashScenario.Kind, CrashScenario.Operation)] =
+        CrashScenario.all.flatMap { kind, operation in
+            let attributes =
+                switch kind {
+                case .noDriver, .changed:
+                    [
+                        "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs",
+                        "sriov_numvfs", "vendor",
+                    ]
+                case .physical: ["driver", "sriov_totalvfs", "sriov_numvfs", "sriov_drivers_autoprobe", "vendor"]
+                default: [String]()
+                }
+            return attributes.map { ($0, kind, operation) }
+        }
 
     @Test(
         "Each write is refused, refused though it is done, or done by nobody",
-        arguments: CrashScenario.Kind.allCases, CrashScenario.Operation.allCases)
+        arguments: CrashScenario.all)
     func writes(kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
         let model = try await CrashScenario(kind, operation)
         let already = model.fake.writes.count
@@ -33,7 +48,7 @@ import Testing
                 scenario.fake.failWrite(number, fault)
                 let error = await scenario.perform()
                 let comment: Comment = "write \(number) \(fault): \(String(describing: error))"
-                if operation == .bind, error != nil {
+                if operation != .restore, error != nil {
                     // Only this write failed, so that all could be taken back.
                     scenario.expectBefore(scenario.fake, comment)
                     if case .refused(let errno) = fault { expect(error, says: errno, comment) }
@@ -45,7 +60,7 @@ import Testing
 
     @Test(
         "The state directory cannot be written from each point on, for a while or to the end",
-        arguments: CrashScenario.Kind.allCases, CrashScenario.Operation.allCases)
+        arguments: CrashScenario.all)
     func log(kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
         try await atEachPoint(of: kind, operation) { scenario, isBroken in
             let directory = scenario.fake.stateDirectory
@@ -61,19 +76,13 @@ import Testing
 
     @Test(
         "What is read of the device cannot be read from each point on, for a while or to the end",
-        arguments: [
-            "driver", "driver_override", "enable", "power/control", "reset_method", "sriov_totalvfs", "vendor",
-        ], CrashScenario.Operation.allCases)
-    func reads(attribute: String, operation: CrashScenario.Operation) async throws {
-        for kind in [CrashScenario.Kind.noDriver, .changed] {
-            try await atEachPoint(of: kind, operation) { scenario, isBroken in
-                for address in scenario.members {
-                    let path = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)/\(attribute)"
-                    scenario.files.failReads(of: path, with: isBroken ? .ioError : nil)
-                    if attribute == "driver_override" {
-                        scenario.fake.failReads(ofOverrideOf: address, with: isBroken ? .ioError : nil)
-                    }
-                }
+        arguments: FaultMatrixTests.readings)
+    func reads(attribute: String, kind: CrashScenario.Kind, operation: CrashScenario.Operation) async throws {
+        try await atEachPoint(of: kind, operation) { scenario, isBroken in
+            for address in scenario.members {
+                let path = "\(scenario.fake.root)/sys/bus/pci/devices/\(address)/\(attribute)"
+                scenario.files.failReads(of: path, with: isBroken ? .ioError : nil)
+                scenario.fake.failReads(of: address, attribute, with: isBroken ? .ioError : nil)
             }
         }
     }
@@ -116,8 +125,8 @@ import Testing
         let fake = scenario.fake
         if error == nil {
             switch scenario.operation {
-            case .bind:
-                #expect(scenario.isBound(fake), comment)
+            case .bind, .virtualFunctions:
+                #expect(scenario.isAsAsked(fake), comment)
                 #expect(scenario.recorded(fake) == scenario.members, comment)
             case .restore: scenario.expectBefore(fake, comment)
             }

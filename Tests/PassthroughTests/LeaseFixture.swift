@@ -47,9 +47,11 @@ struct LeaseFixture {
     /// What somebody else has open.
     private let elsewhere: SharedDescriptor?
 
-    /// `existing`: a host that an earlier vfiod has left, with its records. `before`: what somebody else opens first.
+    /// `existing`: a host that an earlier vfiod has left, with its records. `before`: what somebody else opens first. `stops`
+    /// gets the stop points.
     init(
-        _ existing: FakeHost? = nil, canReset: Bool = true, before: ((FakeKernel) throws -> OwnedDescriptor)? = nil
+        _ existing: FakeHost? = nil, canReset: Bool = true, before: ((FakeKernel) throws -> OwnedDescriptor)? = nil,
+        stops: @escaping @Sendable (StopPoint) -> Void = { _ in }
     ) async throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
         other = try #require(PCIAddress("0000:00:11.1"))
@@ -75,7 +77,8 @@ struct LeaseFixture {
         host = try PassthroughHost(
             PassthroughHost.Configuration(root: HostRoot(path: fake.root), stateDirectory: fake.stateDirectory),
             on: loop, uevents: try fake.uevents.listen(), writer: fake, kernel: kernel, clock: clock,
-            interfaceAddresses: { [] }, logger: Logger(label: "test") { [log] _ in LineLog(lines: log) })
+            interfaceAddresses: { [] }, stops: stops,
+            logger: Logger(label: "test") { [log] _ in LineLog(lines: log) })
         _ = try await host.recover()
         await host.serveLeases(through: endpoints)
         if existing == nil {

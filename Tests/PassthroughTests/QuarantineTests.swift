@@ -136,34 +136,6 @@ import Testing
         return copies.withLock { $0 }
     }
 
-    @Test("After any write, a device that is whole is bound, with its method as before") func whole() async throws {
-        let copies = try await crashes()
-        #expect(copies.count == 3)
-        for copy in copies {
-            let after = try HostFixture(copy)
-            #expect(copy.content(after.recordPath)?.contains("\"resetting\"") == true)
-            #expect(try await after.host.recover().map(\.outcome) == [.judging])
-            await after.host.settled(after.nic)
-            #expect(try await after.state() == .bound)
-            #expect(try await HostFixture(copy).host.recover().map(\.outcome) == [.bound])
-            #expect(copy.settings(of: after.nic)["reset_method"] == "flr pm\n")
-            #expect(copy.resets.isEmpty)
-            _ = try await after.restore()
-            #expect(!after.hasRecord)
-        }
-    }
-
-    @Test("After any write, a device that is not whole is quarantined") func damaged() async throws {
-        for copy in try await crashes() {
-            let after = try HostFixture(copy)
-            copy.setConfig(after.nic, [UInt8](repeating: 0xff, count: 256))
-            #expect(try await after.host.recover().map(\.outcome) == [.judging])
-            await after.host.settled(after.nic)
-            #expect(try await after.state() == .quarantined)
-            #expect(copy.settings(of: after.nic)["reset_method"] == "flr pm\n")
-        }
-    }
-
     @Test("A method that cannot be put back is said, and the device is judged all the same") func stuck() async throws {
         let copy = try #require(try await crashes().first)
         let log = HostFixture.Lines()

@@ -54,6 +54,15 @@ import Testing
     }
 
     @Test(
+        "The helper reads what waits for the device lock, and nothing else",
+        arguments: [
+            ("driver_override", true), ("sriov_numvfs", true), ("enable", false), ("config", false),
+        ])
+    func readable(name: String, isRead: Bool) {
+        #expect(SysfsWriter.mayRead(attribute(name), below: directory.path) == isRead)
+    }
+
+    @Test(
         "The helper takes all it needs to bind, reset and restore",
         arguments: [
             "bus/pci/drivers_probe", "bus/pci/drivers/e1000e/bind", "bus/pci/drivers/vfio-pci/unbind",

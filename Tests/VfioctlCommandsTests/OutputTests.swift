@@ -183,7 +183,7 @@ struct OutputTests {
                 device: address, socket: "/run/x", state: state, session: nil, holders: [], failure: nil)
         }
         var devices = [
-            device("0000:00:10.0", "in-use"), device("0000:00:11.0", "held"), device("0000:00:12.0", "failed"),
+            device("0000:00:10.0", "in-use"), device("0000:00:11.0", "held"), device("0000:00:12.0", "quarantined"),
         ]
         devices[0].session = Wire.SessionPeer(processId: 77, uid: 1000, gid: 36)
         devices[1].holders = [Wire.Holder(processId: 99, command: "keeper", unit: "vm.service", descriptors: [3])]
@@ -192,12 +192,12 @@ struct OutputTests {
             iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors", devices: devices, mappings: 0, mappedBytes: 0)
         #expect(
             LeasesVerb.text(Leases.Reply(leases: [lease])) == """
-                DEVICE        GROUP   UID  GID  MODE         STATE   PROCESS
-                0000:00:10.0      3  1000   36  descriptors  in-use  77
-                0000:00:11.0      3  1000   36  descriptors  held    99 (keeper) of vm.service
-                0000:00:12.0      3  1000   36  descriptors  failed  -
+                DEVICE        GROUP   UID  GID  MODE         STATE        PROCESS
+                0000:00:10.0      3  1000   36  descriptors  in-use       77
+                0000:00:11.0      3  1000   36  descriptors  held         99 (keeper) of vm.service
+                0000:00:12.0      3  1000   36  descriptors  quarantined  -
 
-                0000:00:12.0 failed: reset: EIO
+                0000:00:12.0 quarantined: reset: EIO
 
                 """)
     }

@@ -37,7 +37,9 @@ public struct LeasedDevice: Hashable, Sendable {
         case ending
         /// No session, but somebody has the device open: none may begin.
         case held
-        /// A session of it did not end well: none may begin before Detach.
+        /// A session of it, or a reset, did not end well: none may begin before Release.
+        case quarantined
+        /// It did not open in time: no session may begin before Detach.
         case failed
     }
 
@@ -51,7 +53,7 @@ public struct LeasedDevice: Hashable, Sendable {
     public var session: SessionPeer?
     /// Who has it open without a session.
     public var holders: [Holder]
-    /// What went wrong, where it failed.
+    /// What went wrong, where it failed or is quarantined.
     public var failure: String?
 
     /// Creates a device.

@@ -9,6 +9,7 @@ struct LeaseState: Sendable {
         case inUse(LeaseSession)
         case ending(Eventual<Void>)
         case held([Holder])
+        /// It did not open in time.
         case failed(String)
     }
 
@@ -47,7 +48,7 @@ struct LeaseState: Sendable {
         case .ending: "The session of \(who) is being ended."
         case .held(let holders) where holders.isEmpty: "A process that cannot be found has it open."
         case .held(let holders): "It is open in " + holders.map(\.description).joined(separator: ", ") + "."
-        case .failed(let reason): "The last session did not end well: \(reason). Detach it."
+        case .failed(let reason): "The last session did not begin: \(reason). Detach it."
         }
     }
 }

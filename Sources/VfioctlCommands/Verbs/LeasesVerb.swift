@@ -7,7 +7,8 @@ struct LeasesVerb: ParsableCommand {
         commandName: "leases", abstract: "Show which devices are given to whom, and who uses or holds them.",
         discussion: """
             One line per device. STATE is idle, in-use, ending, held (somebody has it open although no session is left: it is \
-            given to nobody until that ends) or failed (detach it).
+            given to nobody until that ends), quarantined (its last session did not end well: look at it and release it) or \
+            failed (it did not open: detach it).
 
               vfioctl leases
             """)
@@ -28,7 +29,7 @@ struct LeasesVerb: ParsableCommand {
                     device.device, "\(lease.iommuGroup)", "\(lease.uid)", lease.gid.map(String.init) ?? "-", lease.mode,
                     device.state, process(device),
                 ])
-                if let failure = device.failure { notes += "\(device.device) failed: \(failure)\n" }
+                if let failure = device.failure { notes += "\(device.device) \(device.state): \(failure)\n" }
             }
         }
         return table.text + (notes.isEmpty ? "" : "\n" + notes)

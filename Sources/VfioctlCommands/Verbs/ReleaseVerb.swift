@@ -5,7 +5,7 @@ struct ReleaseVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "release", abstract: "Take a device out of quarantine.",
         discussion: """
-            For a device that did not come out whole of a reset, once you have looked at it: show says why it is \
+            For a device that did not come out whole of a reset, or of a session, once you have looked at it: show says why it is \
             quarantined.
 
               vfioctl release 00:11.0

@@ -119,6 +119,17 @@ def keep_in_child(device, _):
     time.sleep(600)
 
 
+def spoil_in_child(device, _):
+    """Leaves the device's descriptor to a child, which makes the device a bus master again and again."""
+    edu = Edu(Session(device))
+    command = struct.unpack("<H", os.pread(edu.descriptor, 2, edu.config + 4))[0]
+    child = os.fork()
+    while child == 0:
+        os.pwrite(edu.descriptor, struct.pack("<H", command | 4), edu.config + 4)
+    say(f"child {child}")
+    time.sleep(600)
+
+
 def hostile(device, memory):
     """What cannot be is refused by name, and the session goes on. Prints what each was answered."""
     session = Session(device)

@@ -4,8 +4,8 @@ import json
 import pathlib
 import re
 
-from client import call
-from harness import cleanup, expect_equal, wait_until
+from client import CallError, call
+from harness import Failure, cleanup, expect, expect_equal, wait_until
 from machine import run, service_pid, write
 
 FOLDER = pathlib.Path("/run/systemd/system/vfiod.service.d")
@@ -54,6 +54,36 @@ def killed(pid):
     wait_until(
         lambda: all(device["state"] != "busy" for device in call("List")["devices"]), 60, "the new vfiod is at rest"
     )
+
+
+def points_of(perform):
+    """The points that vfiod comes to when nothing stops it there, each once."""
+    restart("none")
+    since = cursor()
+    perform()
+    return list(dict.fromkeys(points(journal(since))))
+
+
+def kill_at(point, perform):
+    """vfiod killed at a point of what `perform` calls. Returns the records that the next one found, and the journal."""
+    restart(point)
+    pid, since = service_pid(), cursor()
+    try:
+        perform()
+        raise Failure("vfiod was not killed")
+    except CallError as error:
+        raise Failure(f"vfiod answered {error}") from None
+    except ConnectionError:
+        pass
+    killed(pid)
+    lines = journal(since)
+    expect_equal(points(lines)[-1:], [point], "last stop point")
+    expect(any("code=killed, status=9/KILL" in line for line in lines), f"no SIGKILL in the journal: {lines}")
+    return records(), lines
+
+
+def expect_said(ends, lines):
+    expect_equal([end for end in ends if end not in lines], [], f"what the journal does not say ({lines})")
 
 
 def records():

@@ -7,9 +7,9 @@ next vfiod takes the rest back or finishes it, and a device that is recorded as 
 import time
 
 import stops
-from client import CallError, bind, devices, restore
+from client import bind, devices, restore
 from harness import Failure, cleanup, expect, expect_equal, test, wait_until
-from machine import EDU, EDU2, IGB, PCI, SHARED_EDU, SIBLING, differences, driver, run, service_pid, snapshot_all, write
+from machine import EDU, EDU2, IGB, PCI, SHARED_EDU, SIBLING, differences, driver, run, snapshot_all, write
 
 SIBLING_CONSENT = [f"iommu-group-sibling-in-use={SIBLING}", f"network-address={SIBLING}"]
 
@@ -39,10 +39,7 @@ def matrix(operation, device, consent=None, meanwhile=lambda: None, steps=()):
             restore(device)
 
     ready()
-    stops.restart("none")
-    since = stops.cursor()
-    perform()
-    points = stops.points(stops.journal(since))
+    points = stops.points_of(perform)
     if operation == "bind":
         restore(device)
     expect_equal(differences(before, snapshot_all()), [], "without a kill")
@@ -60,24 +57,10 @@ def matrix(operation, device, consent=None, meanwhile=lambda: None, steps=()):
 
 def kill_at(point, device, perform, before):
     """One kill. Returns what the next vfiod did about it."""
-    stops.restart(point)
-    pid, since = service_pid(), stops.cursor()
-    try:
-        perform()
-        raise Failure("vfiod was not killed")
-    except CallError as error:
-        raise Failure(f"vfiod answered {error}") from None
-    except ConnectionError:
-        pass
-    stops.killed(pid)
-    records = stops.records()
+    records, lines = stops.kill_at(point, perform)
     expect_recorded(point, records, before)
     ends = [end for address, record in records.items() for end in endings(address, record, records)]
-
-    lines = stops.journal(since)
-    expect_equal([end for end in ends if end not in lines], [], f"what the journal does not say ({lines})")
-    expect_equal(stops.points(lines)[-1:], [point], "last stop point")
-    expect(any("code=killed, status=9/KILL" in line for line in lines), f"no SIGKILL in the journal: {lines}")
+    stops.expect_said(ends, lines)
     if records.get(device, {}).get("phase") == "bound":
         for address in records:
             expect_equal((driver(address), devices()[address]["state"]), ("vfio-pci", "bound"), f"{address}")

@@ -25,6 +25,7 @@ from machine import (
     service_pid,
     snapshot_all,
 )
+from test_recovery import kill_vfiod
 
 OWNER, STRANGER = 65534, 33
 STEPS = ["bus-master-off", "disable-interrupts", "disable-intx", "unmap", "reset", "verify", "release"]
@@ -224,6 +225,47 @@ def kept_descriptor():
     wait_until(lambda: state(EDU) == "idle", 40, "that session is over")
     call("Detach", device=EDU)
     restore(EDU)
+
+
+@test(deadline=120)
+def quarantined():
+    """A device that is a bus master again after its session is given to nobody, by no vfiod, until it is released."""
+    before = snapshot_all()
+    bind(EDU)
+    attach(EDU)
+    owner = Owner("spoil_in_child", EDU)
+    child = int(owner.line().split()[1])
+    cleanup(end, child)
+    since = time.time()
+    owner.kill()
+    wait_until(lambda: state(EDU) == "quarantined", 40, f"the device is quarantined: {leased()[EDU]}")
+    wanted = [(step, "failed" if step == "verify" else "done") for step in STEPS]
+    expect_equal([(step, result) for step, result, _ in steps(EDU, since)], wanted, "steps")
+    reason = call("Describe", device=EDU)["details"]["quarantine"]
+    expect("verify: it is still a bus master" in reason, f"reason: {reason}")
+    expect_equal((leased()[EDU]["failure"], devices()[EDU]["state"]), (reason, "quarantined"), "what is told of it")
+    expect("quarantined: The session of" in vfioctl("leases").stdout, "vfioctl leases says nothing")
+    end(child)
+    for round_of in ("this vfiod", "the next vfiod"):
+        refused = Owner("once", EDU)
+        expect_equal(refused.process.wait(30), 1, f"{round_of}: status of a session of a quarantined device")
+        told = refused.process.stderr.read()
+        expect("io.vfiod.lease.NotReady" in told and "quarantined" in told, f"{round_of}: the refusal: {told[-300:]}")
+        if round_of == "this vfiod":
+            kill_vfiod()
+            expect_equal((state(EDU), leased()[EDU]["failure"]), ("quarantined", reason), "after the kill")
+    call("Detach", device=EDU)
+    wait_until(lambda: "held" not in [b["code"] for b in plan_attach(EDU)], 20, "nobody holds the device any more")
+    error = error_of("Attach", device=EDU, uid=OWNER, consent=["no-reset"])
+    codes = [blocker["code"] for blocker in error.parameters["blockers"]]
+    expect_equal((error.name, codes), ("io.vfiod.Refused", ["quarantined"]), "Attach")
+    vfioctl("release", EDU)
+    attach(EDU)
+    expect_equal(Owner("once", EDU).line(), "fired", "the next session's interrupt")
+    wait_until(lambda: state(EDU) == "idle", 40, "that session is over")
+    call("Detach", device=EDU)
+    restore(EDU)
+    expect_equal(differences(before, snapshot_all()), [], "state after Restore")
 
 
 def plan_attach(address):
