@@ -7,9 +7,10 @@ import time
 
 import stops
 from client import call, devices, restore
-from harness import Failure, expect, expect_equal, test, wait_until
+from harness import Failure, cleanup, expect, expect_equal, test, wait_until
 from machine import IGB, PCI, differences, driver, first_virtual_function, read, run, service_pid, snapshot_all
 from test_recovery import begin
+from test_virtual_functions import give_back
 
 RECORD = stops.STATE / f"{IGB}.json"
 
@@ -24,6 +25,7 @@ def functions():
 
 def matrix(operation, count, steps):
     """`steps` are those that must be among what vfiod comes to."""
+    cleanup(give_back)
     stops.allow()
     before = snapshot_all()
 
@@ -112,6 +114,7 @@ def restoring():
 @test(deadline=180)
 def killed_while_the_kernel_makes_them():
     """The process that writes their number outlives vfiod: the next vfiod waits for the kernel, and removes what came."""
+    cleanup(give_back)
     stops.allow()
     before = snapshot_all()
     for delay in (0, 0.1):
