@@ -1,4 +1,4 @@
-"""vfiod is killed before and after every step of Reset: the device is whole, stays bound, and has its methods as before."""
+"""vfiod is killed at every step of Reset: the device is whole, stays bound, and has its methods as before."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""vfiod is killed before and after every step of SetVirtualFunctions and of their Restore, and while the kernel makes them."""
+"""vfiod is killed at every step of SetVirtualFunctions and of their Restore, and while the kernel makes them."""
 
 import json
 import os
@@ -27,7 +27,8 @@ def functions():
 
 def is_written():
     """Whether a process of vfiod's is writing the number, or waits for another that does."""
-    return any(b"sysfs-write" in line and b"sriov_numvfs" in line for line in map(read, PROCESSES.glob("[0-9]*/cmdline")))
+    lines = [read(path) for path in PROCESSES.glob("[0-9]*/cmdline")]
+    return any(b"sysfs-write" in line and b"sriov_numvfs" in line for line in lines)
 
 
 def matrix(operation, count, steps):
@@ -120,7 +121,7 @@ def restoring():
 
 @test(deadline=180)
 def killed_while_the_kernel_makes_them():
-    """The process that writes their number outlives vfiod: the next vfiod waits for the kernel, and removes what came."""
+    """The process that writes their number outlives vfiod: the next one waits for the kernel, and removes what came."""
     cleanup(give_back)
     stops.allow()
     before = snapshot_all()
