@@ -81,24 +81,24 @@ def of_function(device, method, **consent):
     expect_equal(differences(before, snapshot_all()), [], "after Restore")
 
 
-@test(deadline=240)
+@test(deadline=400)
 def nvme():
     of_function(NVME, "flr")
 
 
-@test(deadline=240)
+@test(deadline=400)
 def e1000e():
     of_function(E1000E, "pm", consent=["network-address"])
 
 
-@test(deadline=240)
+@test(deadline=400)
 def igb():
     """It has several methods, so that one that is not the first has to be chosen."""
     expect_equal(listed(IGB)[:2], ["flr", "pm"], "methods")
     of_function(IGB, "pm")
 
 
-@test(deadline=240)
+@test(deadline=400)
 def bus():
     """Three functions, through VFIO: what is reset along has a record of its own."""
     before = snapshot_all()

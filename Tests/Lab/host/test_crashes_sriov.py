@@ -107,14 +107,14 @@ def expect_as(before):
     expect_equal([path.name for path in stops.STATE.glob("*.json*")], [], "records left")
 
 
-@test(deadline=240)
+@test(deadline=400)
 def making():
     """In place of one that the host had, with its driver."""
     first_virtual_function()
     matrix("virtual-functions", 3, ("record", "sriov_drivers_autoprobe", "sriov_numvfs", "created"))
 
 
-@test(deadline=240)
+@test(deadline=400)
 def restoring():
     matrix("restore", 3, ("restoring", "sriov_numvfs", "sriov_drivers_autoprobe", "forget"))
 
