@@ -53,15 +53,17 @@ public struct Sysfs: Sendable {
         return bytes.map { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// What the function is; nil if one of its ids cannot be read.
+    /// What the function is; nil if one of its ids cannot be read: one that is on its way out must not look like another.
     public func function(_ address: PCIAddress) -> PCIFunction? {
         guard let vendor: UInt16 = number(address, "vendor"), let device: UInt16 = number(address, "device"),
-            let classCode: UInt32 = number(address, "class"), classCode < 1 << 24
+            let classCode: UInt32 = number(address, "class"), classCode < 1 << 24,
+            let revision: UInt8 = number(address, "revision"),
+            let subsystemVendor: UInt16 = number(address, "subsystem_vendor"),
+            let subsystemDevice: UInt16 = number(address, "subsystem_device")
         else { return nil }
         return PCIFunction(
-            address: address, vendorID: vendor, deviceID: device, classCode: classCode,
-            revision: number(address, "revision") ?? 0, subsystemVendorID: number(address, "subsystem_vendor") ?? 0,
-            subsystemDeviceID: number(address, "subsystem_device") ?? 0)
+            address: address, vendorID: vendor, deviceID: device, classCode: classCode, revision: revision,
+            subsystemVendorID: subsystemVendor, subsystemDeviceID: subsystemDevice)
     }
 
     /// The driver it is bound to, nil if none. A driver that is being asked shows here already.
