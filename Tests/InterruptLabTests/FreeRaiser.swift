@@ -7,6 +7,7 @@ final class FreeRaiser: Sendable {
     private struct State: Sendable {
         var begun = 0
         var done = 0
+        var repeats = 0
         var isPaused = false
         var isStopping = false
         var hasStopped = false
@@ -36,12 +37,13 @@ final class FreeRaiser: Sendable {
         }
     }
 
-    /// How many raises were begun: no more can have been delivered.
-    var begun: Int { state.withLock { $0.begun } }
+    /// How many messages were sent at most: no more can have been delivered before. Not what the raise under way may be
+    /// repeating, which is waited for.
+    var most: Int { get throws { try pausing { state.withLock { $0.begun + $0.repeats } } } }
 
     /// Waits until `count` more raises were begun and done than when it was called. Throws what a raise failed with.
     func wait(for count: Int) throws {
-        let target = begun + count
+        let target = state.withLock { $0.begun } + count
         let arrived = eventually { state.withLock { $0.done >= target || $0.failure != nil } }
         if let failure = state.withLock({ $0.failure }) { throw failure }
         if !arrived { throw GuestBroken(what: "the raiser stands still") }
@@ -83,10 +85,13 @@ final class FreeRaiser: Sendable {
         }
     }
 
-    private func finish(_ result: Result<Void, any Error>) {
+    private func finish(_ result: Result<Int, any Error>) {
         state.withLock { state in
             state.done += 1
-            if case .failure(let error) = result { state.failure = error }
+            switch result {
+            case .success(let messages): state.repeats += messages - 1
+            case .failure(let error): state.failure = error
+            }
         }
     }
 }

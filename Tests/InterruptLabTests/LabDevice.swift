@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import PCI
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -13,12 +14,21 @@ import Testing
 enum LabDevice: String, Sendable {
     case edu, edu2, e1000e, nvme, xhci, igbvf
 
-    /// Opens the device through `kernel`.
+    /// Opens the device through `kernel`. The threads of a test that failed may hold it for a moment still, and a group
+    /// that is open is not opened again.
     func open(_ kernel: any Kernel = LiveKernel()) throws -> VFIODevice {
         let address = try self.address
         let link = try readSymbolicLink("/sys/bus/pci/devices/\(address)/iommu_group")
         let group = try #require(link.split(separator: "/").last.flatMap { Int($0) })
-        return try VFIODevice.open(address, iommuGroup: group, kernel: kernel)
+        var opened: Result<VFIODevice, KernelError>?
+        _ = eventually {
+            opened = Result { () throws(KernelError) in
+                try VFIODevice.open(address, iommuGroup: group, kernel: kernel)
+            }
+            if case .failure(let error) = opened { return error.errno != .resourceBusy }
+            return true
+        }
+        return try #require(opened).get()
     }
 
     var address: PCIAddress {

@@ -81,7 +81,7 @@ struct TestDeviceTests {
         for index in 0..<5 {
             for _ in 0..<3 {
                 try device.arm(index, registers)
-                try device.raise(index, registers)
+                _ = try device.raise(index, registers)
                 registers.throttleEnds()
                 try device.acknowledge(index, registers)
             }
@@ -90,6 +90,22 @@ struct TestDeviceTests {
         try device.quiesce(registers)
         registers.throttleEnds()
         #expect(registers.state.withLock { $0.messages.count } == 15)
+    }
+
+    @Test(
+        "e1000e: a raise that took as long as the throttle interval may be two", arguments: [0, 15_000_000, 17_000_000])
+    func e1000eSlowly(nanoseconds: UInt64) throws {
+        let registers = ModelRegisters(.e1000e)
+        let clock = Lock<UInt64>(0)
+        // Each look at the clock takes this long.
+        let device = IntelE1000eDevice {
+            clock.withLock { now in
+                now &+= max(nanoseconds, 1000)
+                return now
+            }
+        }
+        try device.arm(0, registers)
+        #expect(try device.raise(0, registers) == (nanoseconds == 17_000_000 ? 2 : 1))
     }
 
     @Test("e1000e: a cause left over from before is gone after prepare")
@@ -109,7 +125,7 @@ struct TestDeviceTests {
         let device = try #require(testDevice(vendorID: 0x1234, deviceID: 0x11e8))
         try device.prepare(.legacy, registers)
         #expect(!registers.state.withLock { $0.line })
-        try device.raise(0, registers)
+        #expect(try device.raise(0, registers) == 1)
         #expect(registers.state.withLock { $0.line })
         try device.acknowledge(0, registers)
         #expect(!registers.state.withLock { $0.line })

@@ -8,6 +8,8 @@ struct DeliveryLedger {
     private(set) var delivered = 0
     private(set) var lost = 0
     private(set) var spurious = 0
+    /// Arrivals beyond one of raises of which the device may have sent more.
+    private(set) var repeated = 0
     private(set) var lostVectors: Set<Int> = []
     private(set) var spuriousVectors: Set<Int> = []
     /// By slot: the count at which everything raised so far has arrived.
@@ -19,19 +21,27 @@ struct DeliveryLedger {
         expected = (0..<window.count).map(counts)
     }
 
-    /// Notes a raise of `slot`, and returns the count that says it has arrived.
-    mutating func raise(_ slot: Int) -> UInt32 {
+    /// Notes a raise of `slot`.
+    mutating func raise(_ slot: Int) {
         fired += 1
-        guard expected.indices.contains(slot) else { return 0 }
-        expected[slot] &+= 1
-        return expected[slot]
+        if expected.indices.contains(slot) { expected[slot] &+= 1 }
     }
 
-    /// Closes the raise of `slot`: it arrived, or time ran out. Then looks at every slot for arrivals that no raise
-    /// accounts for.
-    mutating func close(_ slot: Int, arrived: Bool, counts: (Int) -> UInt32) {
+    /// Whether `count` says that the raise of `slot` has arrived, of which the device sent at most `messages`.
+    func hasArrived(_ slot: Int, _ messages: Int = 1, count: UInt32) -> Bool {
+        expected.indices.contains(slot) && count &- expected[slot] < UInt32(clamping: messages)
+    }
+
+    /// Closes the raise of `slot`, of which the device sent at most `messages`: it arrived, or time ran out. Then looks
+    /// at every slot for arrivals that no raise accounts for.
+    mutating func close(_ slot: Int, arrived: Bool, messages: Int = 1, counts: (Int) -> UInt32) {
         if arrived {
             delivered += 1
+            let count = counts(slot)
+            if hasArrived(slot, messages, count: count) {
+                repeated += Int(count &- expected[slot])
+                expected[slot] = count
+            }
         } else {
             lost += 1
             lostVectors.insert(window.lowerBound + slot)
