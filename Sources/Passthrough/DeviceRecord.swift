@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import PCI
+internal import VFIO
 
 /// What a device was like before vfiod touched it. The texts are the attributes' contents, byte for byte.
 struct DeviceSettings: Codable, Hashable, Sendable {
@@ -49,6 +50,8 @@ struct DeviceRecord: Codable, Hashable, Sendable {
         case bound
         /// Bound, and being reset. After a crash: look whether it is whole.
         case resetting
+        /// Bound, and its virtual functions are being made or removed. After a crash: as many as before.
+        case dividing
         /// On its way back. After a crash: go on.
         case restoring
         /// Its virtual functions are being made. After a crash: put back.
@@ -57,7 +60,7 @@ struct DeviceRecord: Codable, Hashable, Sendable {
         case created
 
         /// Whether vfio-pci has it.
-        var isBound: Bool { self == .bound || self == .resetting }
+        var isBound: Bool { self == .bound || self == .resetting || self == .dividing }
     }
 
     static let currentVersion = 1
@@ -80,8 +83,12 @@ struct DeviceRecord: Codable, Hashable, Sendable {
     var reset: ResetIntent?
     /// Why it is to be used for nothing until somebody releases it by hand.
     var quarantine: String?
-    /// How many virtual functions were asked for; nil if none were.
+    /// How many virtual functions its host driver was asked for; nil if it was not.
     var virtualFunctions: Int?
+    /// How many vfio-pci has made of it; nil for none.
+    var parts: Int?
+    /// What opens those, and the device itself while they are in use; nil if none were ever made.
+    var token: VFIOToken?
     /// Whom it is given to.
     var lease: LeaseTerms?
     /// Whom it was given to last, since it was bound.

@@ -1,6 +1,7 @@
 internal import LinuxSystem
 internal import PCI
 internal import SystemPackage
+internal import VFIO
 
 /// Resets a device that vfiod has bound, and sees whether it and all that is reset along came back whole. What it
 /// changes for that is in the intent log before, for each of them.
@@ -12,6 +13,8 @@ struct DeviceReset: Sendable {
     let method: ResetMethod?
     /// What is reset along.
     let members: SiblingRecords
+    /// What opens the device, where a token does.
+    let token: VFIOToken?
     let planner: Planner
     let writer: any SysfsWriting
     let kernel: any Kernel
@@ -125,7 +128,8 @@ struct DeviceReset: Sendable {
     }
 
     private func resetBus(_ records: inout [PCIAddress: DeviceRecord]) throws(PassthroughError) {
-        let hot = HotReset(affected: affected, planner: planner, kernel: kernel, operation: operation.name)
+        let hot = HotReset(
+            affected: affected, token: token, planner: planner, kernel: kernel, operation: operation.name)
         begin(.open, "opening \(address) and what shares its bus", &records)
         var found: HotReset.Opened?
         let closed = operation.perform(.open, on: address) { () throws(PassthroughError) in found = try hot.open() }

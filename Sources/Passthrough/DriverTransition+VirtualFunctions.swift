@@ -43,7 +43,7 @@ extension DriverTransition {
         if let wanted { try change(to: wanted, &record) }
     }
 
-    private func keepDriversAway(_ record: inout DeviceRecord) throws(PassthroughError) {
+    func keepDriversAway(_ record: inout DeviceRecord) throws(PassthroughError) {
         guard sysfs.text(address, OperationStep.virtualFunctionProbing.rawValue) != "0" else { return }
         enter(.virtualFunctionProbing, &record, "keeping drivers from new virtual functions")
         try mustWrite("0", .virtualFunctionProbing)
@@ -51,7 +51,7 @@ extension DriverTransition {
     }
 
     /// The kernel makes them only where there are none (sriov_numvfs_store, drivers/pci/iov.c).
-    private func change(to count: Int, _ record: inout DeviceRecord) throws(PassthroughError) {
+    func change(to count: Int, _ record: inout DeviceRecord) throws(PassthroughError) {
         let now = try virtualFunctionCount(.virtualFunctions)
         if now == count { return }
         if now != 0 {

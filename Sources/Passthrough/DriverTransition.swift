@@ -64,6 +64,7 @@ struct DriverTransition: Sendable {
     func putBack(_ given: DeviceRecord) -> (record: DeviceRecord?, error: PassthroughError?) {
         var record = given
         do throws(PassthroughError) {
+            try removeParts(&record)
             try leaveOtherDrivers(&record)
             try putBackOverride(&record)
             try returnToHostDriver(&record)

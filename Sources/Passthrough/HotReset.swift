@@ -8,6 +8,7 @@ internal import VFIO
 struct HotReset: Sendable {
     /// The device first.
     let affected: [PCIAddress]
+    let token: VFIOToken?
     let planner: Planner
     let kernel: any Kernel
     /// Its name, for what is refused.
@@ -32,7 +33,7 @@ struct HotReset: Sendable {
                 groups.append(try VFIOGroup(number, in: container))
             }
             try container.setIOMMU()
-            return Opened(device: try group.device(address), groups: groups)
+            return Opened(device: try group.device(address, token: token), groups: groups)
         }
     }
 

@@ -6,7 +6,7 @@ internal import PCI
 extension PassthroughHost {
     /// Makes the devices what `names` asks of them: what an earlier call brought about and is not asked for any more is
     /// given back first; then virtual functions are made, among which may be some that are to be bound; then devices are
-    /// bound, in the order of `names`.
+    /// bound, in the order of `names`. A device that is both is bound first, because vfio-pci is to make them.
     public func apply(
         _ names: NamedDevices, dryRun: Bool, progress: @escaping ProgressReport
     ) async -> [AppliedProvision] {
@@ -20,20 +20,32 @@ extension PassthroughHost {
         var applied = await giveBackUnwanted(wanted, dryRun, progress)
         for (device, found) in wanted {
             guard let count = device.provision.virtualFunctions else { continue }
+            if device.provision.isBound {
+                let bound = await bind(device, found, dryRun, progress)
+                applied.append(bound)
+                // Its host driver is not to make them.
+                if case .failed = bound.outcome { continue }
+            }
             applied.append(
                 await provide(device, found, .virtualFunctions, progress) { address, report throws(PassthroughError) in
                     try await self.provide(count, of: address, device, dryRun, report)
                 })
         }
-        for (device, found) in wanted where device.provision.isBound {
+        for (device, found) in wanted where device.provision.isBound && device.provision.virtualFunctions == nil {
             // It may be one of the virtual functions that have only just been made.
             let found = if case .failure = found { await locate(device) } else { found }
-            applied.append(
-                await provide(device, found, .bind, progress) { address, report throws(PassthroughError) in
-                    try await self.provideBound(address, device, dryRun, report)
-                })
+            applied.append(await bind(device, found, dryRun, progress))
         }
         return applied
+    }
+
+    private func bind(
+        _ device: NamedDevices.Device, _ found: Result<PCIAddress, PassthroughError>, _ dryRun: Bool,
+        _ progress: @escaping ProgressReport
+    ) async -> AppliedProvision {
+        await provide(device, found, .bind, progress) { address, report throws(PassthroughError) in
+            try await self.provideBound(address, device, dryRun, report)
+        }
     }
 
     /// The one device that is meant.
@@ -100,8 +112,11 @@ extension PassthroughHost {
             if dryRun { return .planned(plan) }
             _ = try await restore(address, dryRun: false, progress: progress)
         }
-        let plan = try await setVirtualFunctions(
-            address, to: count, consent: consent, dryRun: true, appliedAs: nil, progress: progress)
+        let plan =
+            device.provision.isBound
+            ? try await divisionPlan(address, into: count)
+            : try await setVirtualFunctions(
+                address, to: count, consent: consent, dryRun: true, appliedAs: nil, progress: progress)
         let refused = consent.unmet(plan.blockers, on: address)
         if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.creating, refused) }
         if plan.steps.isEmpty { return .unchanged }
@@ -121,7 +136,7 @@ extension PassthroughHost {
         var created: Set<PCIAddress> = []
         for case (let device, .success(let address)) in wanted {
             if device.provision.isBound { bound.insert(address) }
-            if device.provision.virtualFunctions != nil { created.insert(address) }
+            if device.provision.virtualFunctions != nil, !device.provision.isBound { created.insert(address) }
         }
         // A device that cannot be told now is not one that nothing asks for.
         let unsure = Set(wanted.compactMap { if case .failure = $0.found { $0.device.name } else { nil } })
@@ -130,7 +145,7 @@ extension PassthroughHost {
             return !(record.phase == .created ? created : bound).contains(address)
         }
         let inOrder = unwanted.sorted { first, second in
-            let isLater = (first.value.phase == .created, second.value.phase == .created)
+            let isLater = (first.value.hasMade, second.value.hasMade)
             return isLater.0 == isLater.1 ? first.key < second.key : isLater.1
         }
         var applied: [AppliedProvision] = []
@@ -144,4 +159,9 @@ extension PassthroughHost {
         }
         return applied
     }
+}
+
+extension DeviceRecord {
+    /// Whether virtual functions go with it.
+    fileprivate var hasMade: Bool { phase == .created || parts != nil }
 }

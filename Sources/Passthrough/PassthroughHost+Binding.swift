@@ -72,19 +72,22 @@ extension PassthroughHost {
         }
         let planner = planner
         let siblings = try self.siblings(toGiveBackWith: address, record)
-        let users = users(beside: address)
+        let (users, taken) = (users(beside: address), takenFunctions(of: address))
         var plan = await readingLane.run { planner.restorePlan(address, record, siblings, users: users) }
         let refused: [Blocker]
         if record.virtualFunctions != nil {
             plan = try await restoreVirtualFunctionsPlan(address, record)
             refused = plan.blockers
         } else {
-            refused = leasedBlockers(around: address)
+            let parts = try await readingLane.run { () throws(PassthroughError) in
+                record.parts == nil ? [] : try planner.virtualFunctionBlockers(of: address, taken: taken)
+            }
+            refused = leasedBlockers(around: address) + parts
             plan.blockers += refused
         }
         if dryRun { return plan }
         if !refused.isEmpty { throw .refused(address, operation: "restore", refused) }
-        guard records[address] == record, siblings.isCurrent(records) else {
+        guard records[address] == record, siblings.isCurrent(records), takenFunctions(of: address) == taken else {
             throw .wrongState(
                 address, state: await stateName(of: address), needed: DeviceState.bound.rawValue,
                 message: "Another operation changed \(address) meanwhile.")
@@ -101,7 +104,7 @@ extension PassthroughHost {
         }
         watch(run, of: address)
         try await wait(for: run, of: address)
-        if record.virtualFunctions != nil { await lookAtVirtualFunctions(of: address) }
+        if record.virtualFunctions != nil || record.parts != nil { await lookAtVirtualFunctions(of: address) }
         return plan
     }
 

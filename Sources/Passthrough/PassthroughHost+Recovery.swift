@@ -73,6 +73,7 @@ extension PassthroughHost {
         records[address] = record
         switch record.phase {
         case .bound where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)),
+            .dividing where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)),
             .resetting where !asked.keeps(record, iommuGroup: sysfs.iommuGroup(of: address)):
             finish("restore", address, record)
             return RecoveryFinding(
@@ -107,6 +108,12 @@ extension PassthroughHost {
             return RecoveryFinding(
                 address: address, outcome: .rollingBack,
                 message: "The virtual functions of \(address) were being made, at \(record.step); that is taken back.")
+        case .dividing:
+            finishDividing(address, record)
+            return RecoveryFinding(
+                address: address, outcome: .rollingBack,
+                message:
+                    "The virtual functions of \(address) were being changed, at \(record.step); that is taken back.")
         case .created where sysfs.virtualFunctions(of: address).count == record.virtualFunctions:
             return RecoveryFinding(
                 address: address, outcome: .created,

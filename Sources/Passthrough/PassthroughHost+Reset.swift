@@ -1,6 +1,7 @@
 internal import LinuxSystem
 internal import Logging
 public import PCI
+internal import VFIO
 
 // Resets, and what becomes of devices that do not come out of them whole.
 extension PassthroughHost {
@@ -14,9 +15,12 @@ extension PassthroughHost {
         let record = try await mustBeBound(address)
         let planner = planner
         let bound = Set(records.filter { $0.value.phase == .bound }.keys)
+        let (token, taken) = (token(for: address), takenFunctions(of: address))
         let (chosen, found) = try await readingLane.run { () throws(PassthroughError) in
             let chosen = try planner.resetMethod(method, of: address)
-            return (chosen, planner.resetPlan(address, chosen, bound: bound))
+            var plan = planner.resetPlan(address, chosen, bound: bound)
+            if record.parts != nil { plan.blockers += try planner.virtualFunctionBlockers(of: address, taken: taken) }
+            return (chosen, plan)
         }
         var plan = found
         // Its owner resets a device that is given to one.
@@ -26,7 +30,8 @@ extension PassthroughHost {
         for member in members.addresses { try mustBeIdle(member) }
         let refused = consent.unmet(plan.blockers, on: address)
         if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.resetting, refused) }
-        guard records[address] == record, members.earlier.count == members.addresses.count,
+        guard records[address] == record, takenFunctions(of: address) == taken,
+            members.earlier.count == members.addresses.count,
             members.earlier.allSatisfy({ $0.record.phase == .bound })
         else {
             throw .wrongState(
@@ -34,7 +39,7 @@ extension PassthroughHost {
                 message: "Another operation changed \(address) meanwhile, or what is reset along.")
         }
         let run = try begin(PassthroughHost.resetting, on: address, with: members, progress: progress) { operation in
-            self.deviceReset(address, chosen, members, operation).run(record)
+            self.deviceReset(address, chosen, members, token, operation).run(record)
         }
         try await wait(for: run, of: address)
         return plan
@@ -44,7 +49,7 @@ extension PassthroughHost {
     func judgeReset(of address: PCIAddress, _ record: DeviceRecord) {
         do throws(PassthroughError) {
             _ = try begin(PassthroughHost.resetting, on: address) { operation in
-                self.deviceReset(address, nil, SiblingRecords([], [:]), operation).judge(interrupted: record)
+                self.deviceReset(address, nil, SiblingRecords([], [:]), nil, operation).judge(interrupted: record)
             }
         } catch {
             logger.error("the reset of \(address) cannot be judged: \(error)")
@@ -52,10 +57,11 @@ extension PassthroughHost {
     }
 
     private nonisolated func deviceReset(
-        _ address: PCIAddress, _ method: ResetMethod?, _ members: SiblingRecords, _ operation: RunningOperation
+        _ address: PCIAddress, _ method: ResetMethod?, _ members: SiblingRecords, _ token: VFIOToken?,
+        _ operation: RunningOperation
     ) -> DeviceReset {
         DeviceReset(
-            address: address, method: method, members: members, planner: planner, writer: writer, kernel: kernel,
-            log: log, operation: operation)
+            address: address, method: method, members: members, token: token, planner: planner, writer: writer,
+            kernel: kernel, log: log, operation: operation)
     }
 }

@@ -14,7 +14,7 @@ extension PassthroughHost {
     ) async throws(PassthroughError) -> [SelfTestReport] {
         let (sysfs, kernel, liveGroups, loop, logger) = (sysfs, kernel, liveGroups, loop, logger)
         let guests = SelfTestGuestExecutable(path: configuration.selfTestGuest)
-        let limits = configuration.selfTestLimits
+        let (limits, token) = (configuration.selfTestLimits, token(for: address))
         return try await withExclusive(address, operation: "selftest", progress: progress) {
             (operation) throws(PassthroughError) in
             guard let function = sysfs.function(address) else { throw .deviceNotFound(address.description) }
@@ -24,7 +24,7 @@ extension PassthroughHost {
             }
             operation.begin("open", "opening \(address) through IOMMU group \(group)")
             do throws(SelfTestFailure) {
-                let device = try SelfTestFailure.open(address, iommuGroup: group, kernel)
+                let device = try SelfTestFailure.open(address, iommuGroup: group, token, kernel)
                 let interrupts = VFIOInterrupts(device)
                 let watch = try SelfTestFailure.watch(interrupts, on: loop) { event in
                     logger.log(event, of: address, during: operation.name)
@@ -74,10 +74,10 @@ extension Logger {
 
 extension SelfTestFailure {
     fileprivate static func open(
-        _ address: PCIAddress, iommuGroup: Int, _ kernel: any Kernel
+        _ address: PCIAddress, iommuGroup: Int, _ token: VFIOToken?, _ kernel: any Kernel
     ) throws(SelfTestFailure) -> VFIODevice {
         do throws(KernelError) {
-            return try VFIODevice.open(address, iommuGroup: iommuGroup, kernel: kernel)
+            return try VFIODevice.open(address, iommuGroup: iommuGroup, token: token, kernel: kernel)
         } catch {
             throw SelfTestFailure("open the device", error, hint: error.vfioOpenHint)
         }

@@ -129,13 +129,13 @@ extension PassthroughHost {
         } catch {
             throw .kernel(step: "start", error)
         }
-        let (sysfs, loop, liveGroups) = (sysfs, loop, liveGroups)
+        let (sysfs, loop, liveGroups, token) = (sysfs, loop, liveGroups, token(for: address))
         let opened = Eventual<Result<LeaseSession, LeaseError>>()
         let told: @Sendable (VFIODeviceEvent) -> Void = { [weak self] event in self?.tell(event, of: address) }
         lane.start {
             do throws(LeaseError) {
                 let session = try LeaseSession.open(
-                    address, in: memory, on: lane, sysfs: sysfs, loop: loop, told: told)
+                    address, token, in: memory, on: lane, sysfs: sysfs, loop: loop, told: told)
                 if let core = session.opened { liveGroups.add(address, core.groups) }
                 opened.resolve(.success(session))
             } catch {

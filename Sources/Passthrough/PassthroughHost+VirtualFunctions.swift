@@ -1,7 +1,10 @@
 internal import LinuxSystem
+internal import Logging
 public import PCI
+internal import VFIO
 
-// SR-IOV: a physical function keeps its driver, which makes virtual functions for it.
+// SR-IOV: a physical function keeps its driver, which makes virtual functions for it. One that is bound has vfio-pci for
+// that.
 extension PassthroughHost {
     /// The name of the operation that makes virtual functions.
     static let creating = "virtual-functions"
@@ -23,10 +26,12 @@ extension PassthroughHost {
         try mustExist(address)
         try mustBeIdle(address)
         let record = records[address]
+        if let record, record.phase == .bound {
+            return try await divide(address, record, into: count, consent: consent, dryRun: dryRun, progress: progress)
+        }
         if let record, record.phase != .created || record.virtualFunctions != count {
             let reason =
                 switch record.phase {
-                case .bound: "\(address) is bound to \(Planner.driver)."
                 case .created: "vfiod made other virtual functions of \(address)."
                 default: "An earlier operation did not end well, at \(record.step)."
                 }
@@ -36,7 +41,7 @@ extension PassthroughHost {
         }
         let (planner, taken) = (planner, takenFunctions(of: address))
         let plan = try await readingLane.run { () throws(PassthroughError) in
-            try planner.virtualFunctionsPlan(address, count: count, taken: taken)
+            try planner.virtualFunctionsPlan(address, count: count, taken: taken, isBound: false)
         }
         if plan.steps.isEmpty && plan.blockers.isEmpty { return plan }
         // What was there before vfiod made them stands in that record only.
@@ -58,6 +63,62 @@ extension PassthroughHost {
         try await wait(for: run, of: address)
         await lookAtVirtualFunctions(of: address)
         return plan
+    }
+
+    /// What opens a function, where vfio-pci has its physical function or it is one whose virtual functions vfio-pci made.
+    func token(for address: PCIAddress) -> VFIOToken? {
+        guard let record = records[sysfs.physicalFunction(of: address) ?? address], record.phase.isBound else {
+            return nil
+        }
+        return record.token
+    }
+
+    /// Has vfio-pci make `count` virtual functions of a device that vfiod has bound and nobody uses.
+    private func divide(
+        _ address: PCIAddress, _ record: DeviceRecord, into count: Int, consent: Set<Consent>, dryRun: Bool,
+        progress: @escaping ProgressReport
+    ) async throws(PassthroughError) -> Plan {
+        let taken = takenFunctions(of: address)
+        var plan = try await divisionPlan(address, into: count)
+        if plan.steps.isEmpty && plan.blockers.isEmpty { return plan }
+        plan.blockers += (record.quarantineBlocker(address).map { [$0] } ?? []) + leasedBlockers(around: address)
+        if dryRun { return plan }
+        let refused = consent.unmet(plan.blockers, on: address)
+        if !refused.isEmpty { throw .refused(address, operation: PassthroughHost.creating, refused) }
+        try mustBeAsPlanned(address, record, taken)
+        guard let group = sysfs.iommuGroup(of: address) else { throw .deviceNotFound(address.description) }
+        let (hold, kernel) = (holdSearch(of: address), kernel)
+        let run = try begin(PassthroughHost.creating, on: address, progress: progress) { operation in
+            let holders = hold.run().blockers
+            if !holders.isEmpty {
+                return (record, .refused(address, operation: PassthroughHost.creating, holders))
+            }
+            return self.transition(address, operation).divide(record, into: count, iommuGroup: group, kernel)
+        }
+        watch(run, of: address)
+        try await wait(for: run, of: address)
+        await lookAtVirtualFunctions(of: address)
+        return plan
+    }
+
+    /// What has vfio-pci make `count` virtual functions, once it has the device.
+    func divisionPlan(_ address: PCIAddress, into count: Int) async throws(PassthroughError) -> Plan {
+        let (planner, taken) = (planner, takenFunctions(of: address))
+        return try await readingLane.run { () throws(PassthroughError) in
+            try planner.virtualFunctionsPlan(address, count: count, taken: taken, isBound: true)
+        }
+    }
+
+    /// Puts back how many virtual functions vfio-pci had made, again and again until that is done.
+    func finishDividing(_ address: PCIAddress, _ record: DeviceRecord) {
+        do throws(PassthroughError) {
+            let run = try begin(PassthroughHost.creating, on: address, insisting: true) { operation in
+                self.transition(address, operation).undoDividing(record)
+            }
+            watch(run, of: address)
+        } catch {
+            logger.error("the virtual functions of \(address) cannot be put back: \(error)")
+        }
     }
 
     /// Enters which there are now: who asked for them sees them when the call returns.
@@ -83,7 +144,7 @@ extension PassthroughHost {
         if let physical = sysfs.physicalFunction(of: address) { try mustBeIdle(physical) }
     }
 
-    private func takenFunctions(of address: PCIAddress) -> Set<PCIAddress> {
+    func takenFunctions(of address: PCIAddress) -> Set<PCIAddress> {
         Set(sysfs.virtualFunctions(of: address).filter { records[$0] != nil || running[$0] != nil })
     }
 

@@ -80,6 +80,9 @@ public enum BlockerCode: String, Sendable, CaseIterable, Hashable {
     case noSRIOV = "no-sr-iov"
     /// It cannot have so many virtual functions. No consent.
     case tooManyVirtualFunctions = "too-many-virtual-functions"
+    /// It is bound to vfio-pci, which is not told to make virtual functions (its parameter enable_sriov). No consent: what
+    /// a guest may do to the others is the administrator's to say.
+    case vfioSRIOVOff = "vfio-sr-iov-off"
     /// It has no driver that could make virtual functions. No consent.
     case noDriver = "no-driver"
     /// It is no ordinary function but a bridge. No consent.

@@ -3,9 +3,12 @@ internal import PCI
 
 // SR-IOV: what makes virtual functions, and what keeps them from going.
 extension Planner {
-    /// What makes `count` virtual functions. `taken`: those of its functions that vfiod has bound or works on.
+    private static let parameter = "/sys/module/vfio_pci/parameters/enable_sriov"
+
+    /// What makes `count` virtual functions. `taken`: those of its functions that vfiod has bound or works on. `isBound`:
+    /// whether vfiod has bound the device itself.
     func virtualFunctionsPlan(
-        _ address: PCIAddress, count: Int, taken: Set<PCIAddress>
+        _ address: PCIAddress, count: Int, taken: Set<PCIAddress>, isBound: Bool
     ) throws(PassthroughError) -> Plan {
         guard let total = sysfs.totalVirtualFunctions(of: address) else {
             return Plan(steps: [], blockers: [noSRIOV(address)])
@@ -20,13 +23,16 @@ extension Planner {
                     message: "\(address) can have \(total) virtual functions, and not \(count).",
                     evidence: sysfs.path(of: address, "sriov_totalvfs") + ": \(total)", remedy: "Ask for fewer."))
         }
-        if sysfs.driver(of: address) == nil {
+        let driver = sysfs.driver(of: address)
+        if driver == nil, !isBound {
             blockers.append(
                 Blocker(
                     code: .noDriver, message: "\(address) has no driver, which is what makes virtual functions.",
                     evidence: sysfs.path(of: address, "driver") + " does not exist",
                     remedy: "Load its driver, or bind the device to it."))
         }
+        if !isBound, let driver, HostDrivers.isVFIO(driver) { blockers.append(foreignBlocker(address, driver)) }
+        if isBound, count > 0, let blocker = vfioBlocker(address) { blockers.append(blocker) }
         blockers += try virtualFunctionBlockers(of: address, taken: taken)
         return Plan(steps: virtualFunctionSteps(address, from: now, to: count, probing: "0"), blockers: blockers)
     }
@@ -56,7 +62,7 @@ extension Planner {
     }
 
     /// What keeps the virtual functions of a device from going.
-    private func virtualFunctionBlockers(
+    func virtualFunctionBlockers(
         of address: PCIAddress, taken: Set<PCIAddress>
     ) throws(PassthroughError) -> [Blocker] {
         var found: [Blocker] = []
@@ -79,6 +85,18 @@ extension Planner {
             }
         }
         return found
+    }
+
+    /// vfio-pci makes virtual functions only where the administrator says that a guest may have their device.
+    private func vfioBlocker(_ address: PCIAddress) -> Blocker? {
+        let content = try? readText(root.path + Planner.parameter, limit: 16)
+        if content == "Y" { return nil }
+        return Blocker(
+            code: .vfioSRIOVOff,
+            message: "\(address) is bound to vfio-pci, which makes no virtual functions unless it is told to.",
+            evidence: "\(root.path)\(Planner.parameter): \(content ?? "unreadable")",
+            remedy: "If whoever gets \(address) may control its virtual functions: write Y to \(Planner.parameter), and"
+                + " \"options vfio_pci enable_sriov=1\" to a file in /etc/modprobe.d for the next boot.")
     }
 
     private func noSRIOV(_ address: PCIAddress) -> Blocker {

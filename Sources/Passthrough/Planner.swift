@@ -59,6 +59,9 @@ struct Planner: Sendable {
         var steps: [Plan.Step] = []
         let before = record.before
         let driver = sysfs.driver(of: address)
+        if record.parts != nil, driver == Planner.driver {
+            steps.append(Plan.Step(action: "write", target: sysfs.path(of: address, "sriov_numvfs"), value: "0"))
+        }
         if let driver, driver != before.driver {
             steps.append(
                 Plan.Step(action: "write", target: sysfs.path(ofDriver: driver) + "/unbind", value: "\(address)"))
@@ -90,13 +93,7 @@ struct Planner: Sendable {
                     evidence: sysfs.path(of: address, "class") + ": \(sysfs.text(address, "class") ?? "unknown")",
                     remedy: "Choose a device behind it."))
         }
-        if let driver, HostDrivers.isVFIO(driver) {
-            found.append(
-                Blocker(
-                    code: .foreign, message: "\(address) is bound to \(driver), but not by vfiod.",
-                    evidence: sysfs.path(of: address, "driver") + ": \(driver)",
-                    remedy: "Give it back with the tool that bound it, such as driverctl or virsh nodedev-reattach."))
-        }
+        if let driver, HostDrivers.isVFIO(driver) { found.append(foreignBlocker(address, driver)) }
         let functions = sysfs.virtualFunctions(of: address)
         if !functions.isEmpty {
             found.append(
@@ -106,6 +103,13 @@ struct Planner: Sendable {
                     remedy: "Take virtual functions instead, or remove them: vfioctl virtual-functions \(address) 0."))
         }
         return found
+    }
+
+    func foreignBlocker(_ address: PCIAddress, _ driver: String) -> Blocker {
+        Blocker(
+            code: .foreign, message: "\(address) is bound to \(driver), but not by vfiod.",
+            evidence: sysfs.path(of: address, "driver") + ": \(driver)",
+            remedy: "Give it back with the tool that bound it, such as driverctl or virsh nodedev-reattach.")
     }
 
     private func hostBlockers(_ address: PCIAddress) -> [Blocker] {

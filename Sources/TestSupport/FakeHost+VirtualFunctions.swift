@@ -23,6 +23,11 @@ extension FakeHost {
         guard driver(of: address) != nil || count == 0 else {
             throw KernelError("write", on: path, .noSuchFileOrDirectory)
         }
+        // vfio-pci makes some where its parameter says so (drivers/vfio/pci/vfio_pci.c, vfio_pci_sriov_configure).
+        let isOfVFIO = driver(of: address) == "vfio-pci"
+        if isOfVFIO, count > 0, content("/sys/module/vfio_pci/parameters/enable_sriov") != "Y\n" {
+            throw KernelError("write", on: path, .noSuchFileOrDirectory)
+        }
         guard count == 0 || names.isEmpty else { throw KernelError("write", on: path, .resourceBusy) }
         for name in names {
             let link = "\(FakeHost.device(address))/\(name)"
@@ -34,6 +39,7 @@ extension FakeHost {
             guard let function = FakeHost.virtualFunction(number) else { continue }
             addFunction(function, device: 0x10ca, iommuGroup: 100 + number)
             makeVirtual(function, of: address, number: number)
+            if isOfVFIO { set(function, "driver_override", "vfio-pci\n") }
             if content("\(FakeHost.device(address))/sriov_drivers_autoprobe") == "1\n" {
                 try probe("\(function)", path)
             }

@@ -16,6 +16,7 @@ public final class FakeVFIO: FakeNode {
     public let hasInterruptRemapping: Bool
     private let groups = Lock<[Int: Group]>([:])
     private let vectorsLeft: Lock<Int>
+    private let tokens = Lock(Tokens())
     let dma = Lock<[FakeVFIO.Mapping]>([])
 
     /// Memory that devices can reach.
@@ -39,6 +40,12 @@ public final class FakeVFIO: FakeNode {
         var container: FakeContainer?
     }
 
+    /// What the devices' VF tokens are about: which is virtual, and of the physical ones the token.
+    struct Tokens {
+        var physical: [String: String] = [:]
+        var tokens: [String: String] = [:]
+    }
+
     /// A host with this many interrupt vectors to give away.
     public init(hostVectors: Int = 1000, apiVersion: CInt = 0, hasInterruptRemapping: Bool = true) {
         self.apiVersion = apiVersion
@@ -50,6 +57,26 @@ public final class FakeVFIO: FakeNode {
     public func add(_ device: FakeVFIODevice, iommuGroup: Int) {
         device.join(self, iommuGroup)
         groups.withLock { $0[iommuGroup, default: Group()].devices.append(device) }
+    }
+
+    /// Makes a device a virtual function of another one, which vfio-pci has and nobody knows the token of.
+    public func makeVirtual(_ function: String, of physical: String) {
+        tokens.withLock { state in
+            state.physical[function] = physical
+            if state.tokens[physical] == nil { state.tokens[physical] = "chosen by the kernel" }
+        }
+    }
+
+    /// The rules of vfio_pci_validate_vf_token (drivers/vfio/pci/vfio_pci_core.c).
+    fileprivate func admit(_ address: String, _ token: String?) throws(KernelError) {
+        try tokens.withLock { (state) throws(KernelError) in
+            if let physical = state.physical[address] {
+                if token == nil || token != state.tokens[physical] { throw KernelError("ioctl", .permissionDenied) }
+            } else if let token {
+                guard state.tokens[address] != nil else { throw KernelError("ioctl", .invalidArgument) }
+                state.tokens[address] = token
+            }
+        }
     }
 
     /// Lets a member of the IOMMU group be bound to a driver that does DMA, or not.
@@ -186,12 +213,17 @@ final class FakeGroupFile: FakeFile {
             }
             return 0
         case CLINUX_VFIO_GROUP_GET_DEVICE_FD:
-            let name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            let words = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self).split(separator: " ").map(String.init)
+            let token = words.dropFirst().first.flatMap { word in
+                word.hasPrefix("vf_token=") ? String(word.dropFirst("vf_token=".count)) : nil
+            }
+            if words.count > (token == nil ? 1 : 2) { throw KernelError("ioctl", .invalidArgument) }
             let device = try vfio.with(number) { (group) throws(KernelError) in
                 guard group.container?.hasIOMMU == true else { throw KernelError("ioctl", .invalidArgument) }
-                guard let device = group.devices.first(where: { $0.address == name && $0.fixed.isBound }) else {
+                guard let device = group.devices.first(where: { $0.address == words.first && $0.fixed.isBound }) else {
                     throw KernelError("ioctl", Errno(rawValue: ENODEV))
                 }
+                try vfio.admit(device.address, token)
                 group.openDevices += 1
                 return device
             }

@@ -18,14 +18,15 @@ public final class VFIODevice: Sendable {
         self.group = group
     }
 
-    /// Opens the device at `address` in a container of its own: container, IOMMU group, IOMMU, device.
+    /// Opens the device at `address` in a container of its own: container, IOMMU group, IOMMU, device. `token`: as for
+    /// ``VFIOGroup/device(_:token:)``.
     public static func open(
-        _ address: PCIAddress, iommuGroup: Int, kernel: any Kernel
+        _ address: PCIAddress, iommuGroup: Int, token: VFIOToken? = nil, kernel: any Kernel
     ) throws(KernelError) -> VFIODevice {
         let container = try VFIOContainer(kernel)
         let group = try VFIOGroup(iommuGroup, in: container)
         try container.setIOMMU()
-        return try group.device(address)
+        return try group.device(address, token: token)
     }
 
     /// What the kernel says of the device (VFIO_DEVICE_GET_INFO).

@@ -54,9 +54,12 @@ public final class VFIOGroup: Sendable {
     }
 
     /// Opens a device of the group (VFIO_GROUP_GET_DEVICE_FD), which resets it where it can be reset: 100 ms and more.
-    /// Throws ENODEV for one that is not bound to a VFIO driver, EINVAL before ``VFIOContainer/setIOMMU()``.
-    public func device(_ address: PCIAddress) throws(KernelError) -> VFIODevice {
-        var name = Array("\(address)".utf8) + [0]
+    ///
+    /// `token`: for a virtual function whose physical function vfio-pci has; for the physical function itself, the token
+    /// that is asked for from then on. Throws ENODEV for a device that is not bound to a VFIO driver, EINVAL before
+    /// ``VFIOContainer/setIOMMU()`` or for a token that the device has no use for, EACCES without the right one.
+    public func device(_ address: PCIAddress, token: VFIOToken? = nil) throws(KernelError) -> VFIODevice {
+        var name = Array("\(address)\(token.map { " vf_token=\($0)" } ?? "")".utf8) + [0]
         let raw = try naming("\(address)") { () throws(KernelError) in
             try container.kernel.ioctl(
                 descriptor.rawValue, CLINUX_VFIO_GROUP_GET_DEVICE_FD, "VFIO_GROUP_GET_DEVICE_FD", buffer: &name)

@@ -142,10 +142,6 @@ struct ConfigurationNames {
             guard let number = value.int, let count = UInt16(exactly: number) else {
                 throw unfit(place, "virtual-functions", "must be a whole number from 0 to 65535")
             }
-            if provision.isBound {
-                throw unfit(
-                    place, "virtual-functions", "goes not with bind: a device that is bound has no driver to make them")
-            }
             provision.virtualFunctions = Int(count)
         }
         if provision.isClaimedAtBoot {

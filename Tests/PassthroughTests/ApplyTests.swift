@@ -213,4 +213,35 @@ import Testing
             missed.count == 2 && missed[0].contains("e1000e has it") && missed[1].contains("there is no such device"))
         #expect(try await fixture.state(other) == .available && fake.writes.isEmpty)
     }
+
+    @Test("a device that is bound and has virtual functions is bound first; one that is refused has none made")
+    func divided() async throws {
+        let before = settings()
+        let kernel = FakeKernel()
+        let vfio = FakeVFIO()
+        vfio.add(FakeVFIODevice("\(nic)", .init(msixCount: 1)), iommuGroup: 3)
+        vfio.makeVirtual("\(functions[1])", of: "\(nic)")
+        kernel.install(vfio, at: "/dev/vfio/")
+        let fixture = try HostFixture(fake, kernel: kernel)
+        let names = NamedDevices(devices: [
+            device("vf", functions[1], Provision(isBound: true)),
+            device("pf", nic, Provision(isBound: true, virtualFunctions: 2)),
+        ])
+        fake.set("/sys/module/vfio_pci/parameters/enable_sriov", "Y\n")
+        fake.addInterface("eth0", on: nic, below: ["bond0"])
+        #expect(await apply(fixture, names).first?.hasPrefix("pf bind failed") == true)
+        #expect(settings() == before)
+        fake.remove("/sys/class/net/eth0")
+        fake.remove("/sys/devices/pci0000:00/\(nic)/net")
+        #expect(
+            await apply(fixture, names, dryRun: true).prefix(2)
+                == ["pf bind planned 4", "pf virtual-functions planned 3"])
+        #expect(settings() == before)
+        #expect(await apply(fixture, names) == ["pf bind done", "pf virtual-functions done", "vf bind done"])
+        #expect(fake.driver(of: nic) == "vfio-pci" && fake.driver(of: functions[1]) == "vfio-pci")
+        #expect(
+            await apply(fixture, names) == ["pf bind unchanged", "pf virtual-functions unchanged", "vf bind unchanged"])
+        #expect(await apply(fixture, NamedDevices()) == ["vf restore done", "pf restore done"])
+        #expect(settings() == before)
+    }
 }

@@ -90,7 +90,6 @@ struct ConfigurationNamesTests {
             (device + "bind = true\nclaim-at-boot = true", 5, "claim-at-boot goes not with slot"),
             (device + "virtual-functions = -1", 4, "virtual-functions must be a whole number from 0 to 65535"),
             (device + "virtual-functions = 65536", 4, "virtual-functions must be"),
-            (device + "bind = true\nvirtual-functions = 1", 5, "virtual-functions goes not with bind"),
             (device + "consent = \"swap\"", 4, "consent must be a list of blockers"),
             (device + "consent = [\"root-disk\"]", 4, "no blocker which consent overrides"),
             (device + "path = \"1c.0\"", 4, "path must have the form"),

@@ -34,13 +34,13 @@ final class LeaseSession: DeviceSession {
 
     /// Opens the device, on `lane`, whose thread calls this. What the device tells of is given to `told` on `loop`.
     static func open(
-        _ address: PCIAddress, in memory: LeaseMemory, on lane: BlockingLane, sysfs: Sysfs, loop: EventLoop,
-        told: @escaping @Sendable (VFIODeviceEvent) -> Void
+        _ address: PCIAddress, _ token: VFIOToken?, in memory: LeaseMemory, on lane: BlockingLane, sysfs: Sysfs,
+        loop: EventLoop, told: @escaping @Sendable (VFIODeviceEvent) -> Void
     ) throws(LeaseError) -> LeaseSession {
         let signature = DeviceSignature(sysfs.configSpace(of: address))
         let device: VFIODevice
         do throws(KernelError) {
-            device = try memory.join(address).device(address)
+            device = try memory.join(address).device(address, token: token)
         } catch {
             memory.leave(address)
             throw .kernel(step: openingStep, error)

@@ -6,7 +6,8 @@ struct VirtualFunctionsVerb: ParsableCommand {
         commandName: "virtual-functions", abstract: "Give a physical function of SR-IOV virtual functions.",
         discussion: """
             The device keeps its driver, which makes them. No driver of the host takes the new ones: they are there to be \
-            bound. Restore gives the device back those that it had, once none of them is bound any more.
+            bound. Restore gives the device back those that it had, once none of them is bound any more. Of a bound device \
+            that nobody uses, vfio-pci makes them, if its parameter enable_sriov says so.
 
               vfioctl virtual-functions 01:00.0 7
               vfioctl bind 01:10.0

@@ -1,8 +1,12 @@
 """SR-IOV: virtual functions on request, kept from the host's drivers, and the physical function as it was afterwards."""
 
+import subprocess
+import sys
+
+import holder
 from client import CallError, bind, devices, error_of, restore, self_test, vfioctl
 from harness import cleanup, expect, expect_equal, test
-from machine import EDU, IGB, differences, driver, first_virtual_function, run, snapshot, snapshot_all
+from machine import EDU, IGB, differences, driver, first_virtual_function, run, snapshot, snapshot_all, write
 from test_passthrough import check_reports
 
 
@@ -82,6 +86,51 @@ def refusals():
     expect_equal(snapshot(IGB), before, "state after refusals and a dry run")
     bind(IGB)
     error = error_of("SetVirtualFunctions", device=IGB, count=1)
-    expect_equal((error.name, error.parameters["state"]), ("io.vfiod.WrongState", "bound"), "a bound device")
+    expect_equal((error.name, codes(error)), ("io.vfiod.Refused", ["vfio-sr-iov-off"]), "a bound device")
+    expect("enable_sriov: N" in error.parameters["blockers"][0]["evidence"], "the parameter is the evidence")
     restore(IGB)
     expect_equal(snapshot(IGB), before, "state after Restore")
+
+
+def allow_vfio(allowed):
+    write("/sys/module/vfio_pci/parameters/enable_sriov", "Y" if allowed else "N")
+
+
+@test(deadline=300)
+def of_a_bound_device():
+    """vfio-pci makes them: the kernel opens them with vfiod's token, and to nobody else."""
+    before = snapshot_all()
+    allow_vfio(True)
+    cleanup(lambda: allow_vfio(False))
+    cleanup(give_back)
+    bind(IGB)
+    told = vfioctl("virtual-functions", IGB, "2")
+    expect("making 2 virtual functions" in told.stderr, f"progress: {told.stderr!r}")
+    expect_equal(driver(IGB), "vfio-pci", "driver of the physical function")
+    found = functions()
+    expect_equal([driver(function) for function in found], [None] * 2, "drivers of the two")
+    one = found[1]
+    bind(one)
+    error = error_of("SetVirtualFunctions", device=IGB, count=3)
+    expect_equal((error.name, codes(error)), ("io.vfiod.Refused", ["virtual-function-bound"]), "below one that is bound")
+    told = open_without_token(one)
+    expect(told.startswith("PermissionError"), f"an open without the token: {told}")
+    for address in (one, IGB, one):
+        reports, passed = self_test(address)
+        expect(passed, f"the self-test of {address} did not pass: {reports}")
+    # The next vfiod knows the token too.
+    run("systemctl", "restart", "vfiod.service", timeout=120)
+    expect(self_test(one)[1], "the self-test after a restart did not pass")
+    error = error_of("Restore", device=IGB)
+    expect_equal((error.name, codes(error)), ("io.vfiod.Refused", ["virtual-function-bound"]), "Restore below one in use")
+    restore(one)
+    restore(IGB)
+    expect_equal(driver(IGB), "igb", "driver of the physical function")
+    expect_equal(differences(before, snapshot_all()), [], "state after Restore")
+
+
+def open_without_token(address):
+    """What becomes of a process that opens a device of VFIO as if there were no tokens."""
+    command = (sys.executable, "-B", holder.__file__, address)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
