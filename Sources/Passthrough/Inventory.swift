@@ -56,7 +56,7 @@ struct Inventory: Sendable {
     /// `isOurs`: whether vfiod has the function bound or works on it; it is then kept as gone if it is not there.
     mutating func enter(_ reading: DeviceReading, driverIsBound: Bool, isOurs: Bool) -> [InventoryChange] {
         let address = reading.address
-        guard reading.number > lastReadings[address] ?? 0 else { return [] }
+        guard reading.number > lastReadings[address] ?? 0 else { return driverIsBound ? confirmDriver(reading) : [] }
         guard let attributes = reading.attributes else {
             return remove(address, isOurs: isOurs, number: reading.number)
         }
@@ -69,6 +69,17 @@ struct Inventory: Sendable {
         device.driver = driverIsBound || attributes.driver == known?.driver ? attributes.driver : nil
         devices[address] = device
         join(attributes, insteadOf: known?.attributes)
+        return changes(from: known, to: device)
+    }
+
+    /// An earlier reading knows that the driver which the later one saw has taken the function.
+    private mutating func confirmDriver(_ reading: DeviceReading) -> [InventoryChange] {
+        guard let known = devices[reading.address], !known.isGone, let attributes = reading.attributes,
+            known.attributes.function == attributes.function, known.attributes.driver == attributes.driver
+        else { return [] }
+        var device = known
+        device.driver = attributes.driver
+        devices[reading.address] = device
         return changes(from: known, to: device)
     }
 

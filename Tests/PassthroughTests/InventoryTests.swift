@@ -48,6 +48,21 @@ import Testing
         #expect(try enter(&inventory, 5, nic, attributes(nic)).isEmpty)
     }
 
+    @Test("An earlier reading that knows a driver to be bound makes a later one sure that only saw it")
+    func confirmed() throws {
+        var inventory = Inventory()
+        _ = try enter(&inventory, 1, nic, attributes(nic, driver: "e1000e"), bound: true)
+        _ = try enter(&inventory, 3, nic, attributes(nic, driver: "vfio-pci"))
+        #expect(try inventory[nic]?.driver == nil)
+        // Of another driver it knows nothing.
+        #expect(try enter(&inventory, 2, nic, attributes(nic, driver: "e1000e"), bound: true).isEmpty)
+        #expect(try enter(&inventory, 2, nic, attributes(nic, driver: "vfio-pci")).isEmpty)
+        #expect(
+            try enter(&inventory, 2, nic, attributes(nic, driver: "vfio-pci"), bound: true)
+                == [.driver(nic, from: nil, to: "vfio-pci")])
+        #expect(try enter(&inventory, 2, nic, attributes(nic, driver: "vfio-pci"), bound: true).isEmpty)
+    }
+
     @Test("Of two readings the later one counts, in whichever order they come, also for what is gone")
     func order() throws {
         var inventory = Inventory()
