@@ -165,8 +165,10 @@ extension PassthroughHost {
     }
 
     func stateName(of address: PCIAddress) async -> String {
-        let sysfs = sysfs
-        let driver = await readingLane.run { sysfs.driver(of: address) }
-        return (driver.map(HostDrivers.isVFIO) ?? false ? DeviceState.foreign : .available).rawValue
+        let planner = planner
+        return await readingLane.run {
+            let isOfVFIO = planner.sysfs.driver(of: address).map(HostDrivers.isVFIO) ?? false
+            return isOfVFIO && !planner.isPart(address) ? DeviceState.foreign : .available
+        }.rawValue
     }
 }

@@ -84,6 +84,7 @@ extension PassthroughHost: DeviceOperations {
         if running[device.address] != nil { return .busy }
         if records[device.address]?.quarantine != nil { return .quarantined }
         guard let driver = device.driver, HostDrivers.isVFIO(driver) else { return .available }
-        return records[device.address] == nil ? .foreign : .bound
+        if records[device.address] != nil { return .bound }
+        return device.attributes.physicalFunction.map(planner.divided.contains) ?? false ? .available : .foreign
     }
 }

@@ -92,7 +92,9 @@ public actor PassthroughHost {
 
     /// What the devices and pools are called now.
     var names: NamedDevices
-    var records: [PCIAddress: DeviceRecord] = [:]
+    var records: [PCIAddress: DeviceRecord] = [:] {
+        didSet { planner.divided.set(from: records) }
+    }
     var running: [PCIAddress: Running] = [:]
     var inventory = Inventory()
     /// The first reading of all devices.

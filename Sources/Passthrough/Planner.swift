@@ -7,6 +7,8 @@ struct Planner: Sendable {
 
     let root: HostRoot
     let interfaceAddresses: @Sendable () throws(KernelError) -> [InterfaceAddress]
+    /// The devices that vfio-pci has made virtual functions of for vfiod.
+    let divided = DividedDevices()
 
     var sysfs: Sysfs { root.sysfs }
     var holderSearch: HolderSearch { HolderSearch(root: root) }
@@ -93,7 +95,7 @@ struct Planner: Sendable {
                     evidence: sysfs.path(of: address, "class") + ": \(sysfs.text(address, "class") ?? "unknown")",
                     remedy: "Choose a device behind it."))
         }
-        if let driver, HostDrivers.isVFIO(driver) { found.append(foreignBlocker(address, driver)) }
+        if let driver, HostDrivers.isVFIO(driver), !isPart(address) { found.append(foreignBlocker(address, driver)) }
         let functions = sysfs.virtualFunctions(of: address)
         if !functions.isEmpty {
             found.append(
@@ -103,6 +105,11 @@ struct Planner: Sendable {
                     remedy: "Take virtual functions instead, or remove them: vfioctl virtual-functions \(address) 0."))
         }
         return found
+    }
+
+    /// Whether vfio-pci made this function, and took it at once, at vfiod's word: it is nobody else's.
+    func isPart(_ address: PCIAddress) -> Bool {
+        sysfs.physicalFunction(of: address).map(divided.contains) ?? false
     }
 
     func foreignBlocker(_ address: PCIAddress, _ driver: String) -> Blocker {
@@ -131,6 +138,19 @@ struct Planner: Sendable {
         }
         found += holderSearch.holders(of: address, onlySure: true).map(\.blocker)
         return found + iommuBlockers(address, iommuGroup: group)
+    }
+}
+
+/// A set of devices that changes.
+final class DividedDevices: Sendable {
+    private let devices = Lock<Set<PCIAddress>>([])
+
+    func contains(_ address: PCIAddress) -> Bool { devices.withLock { $0.contains(address) } }
+
+    /// Makes it those of `records` that vfio-pci has made virtual functions of.
+    func set(from records: [PCIAddress: DeviceRecord]) {
+        let found = Set(records.filter { $0.value.parts != nil || $0.value.phase == .dividing }.keys)
+        devices.withLock { $0 = found }
     }
 }
 

@@ -39,8 +39,12 @@ extension FakeHost {
             guard let function = FakeHost.virtualFunction(number) else { continue }
             addFunction(function, device: 0x10ca, iommuGroup: 100 + number)
             makeVirtual(function, of: address, number: number)
-            if isOfVFIO { set(function, "driver_override", "vfio-pci\n") }
-            if content("\(FakeHost.device(address))/sriov_drivers_autoprobe") == "1\n" {
+            // vfio-pci keeps the functions that it makes from other drivers (vfio_pci_bus_notifier), and an override is
+            // probed for in any case (pci_device_can_probe, drivers/pci/pci-driver.c).
+            if isOfVFIO {
+                set(function, "driver_override", "vfio-pci\n")
+                try probe("\(function)", path)
+            } else if content("\(FakeHost.device(address))/sriov_drivers_autoprobe") == "1\n" {
                 try probe("\(function)", path)
             }
         }

@@ -57,7 +57,9 @@ import Testing
         _ = try await make(3)
         #expect(count == "3\n" && fake.driver(of: nic) == "vfio-pci")
         #expect(try await fixture.state() == .bound)
-        #expect(functions.prefix(3).allSatisfy { fake.driver(of: $0) == nil })
+        #expect(functions.prefix(3).allSatisfy { fake.driver(of: $0) == "vfio-pci" })
+        // They are there to be bound, and not in somebody else's hands.
+        #expect(try await fixture.state(functions[0]) == .available)
         #expect(kernel.openFileCount == 0)
         let one = functions[1]
         _ = try await fixture.bind(one)
@@ -75,7 +77,8 @@ import Testing
         #expect(codes(await failure { try await fixture.reset() }) == [.virtualFunctionBound])
         #expect(codes(await failure { try await make(0) }) == [.virtualFunctionBound])
         _ = try await fixture.restore(one)
-        #expect(fake.settings(of: one)["driver_override"] == "vfio-pci\n")
+        #expect(fake.settings(of: one)["driver_override"] == "vfio-pci\n" && fake.driver(of: one) == "vfio-pci")
+        #expect(try await fixture.state(one) == .available)
         #expect(try await fixture.restore(dryRun: true).steps.first?.target.hasSuffix("/sriov_numvfs") == true)
         fake.set(nic, "reset_method", before["reset_method"] ?? "")
         _ = try await fixture.restore()
