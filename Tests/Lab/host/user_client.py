@@ -311,8 +311,8 @@ def second(device, _):
     try:
         Client(device)
         say("answered")
-    except (ConnectionError, OSError) as error:
-        say(type(error).__name__)
+    except ConnectionError:
+        say("disconnected")
     first.read(CONFIG, 0, 4)
 
 
