@@ -59,6 +59,7 @@ let package = Package(
         .target(name: "VFIOInterrupts", dependencies: ["InterruptSources", "LinuxSystem", "VFIO", system]),
         .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem", system]),
         .target(name: "KVMInterrupts", dependencies: ["InterruptSources", "KVM", "LinuxSystem", system]),
+        .target(name: "VFIOUser", dependencies: ["LinuxSystem", system]),
         .target(name: "Varlink", dependencies: ["LinuxSystem", system]),
         .target(name: "Systemd", dependencies: ["LinuxSystem", logging]),
 
@@ -89,8 +90,8 @@ let package = Package(
         .target(
             name: "VfiodDaemon",
             dependencies: [
-                "BootClaim", "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "Varlink", "VfiodAPI",
-                lifecycle, logging, system, toml, unixSignals,
+                "BootClaim", "InterruptSources", "LinuxSystem", "PCI", "Passthrough", "Systemd", "VFIOUser", "Varlink",
+                "VfiodAPI", lifecycle, logging, system, toml, unixSignals,
             ]),
         .target(name: "VfioctlCommands", dependencies: ["LinuxSystem", "Varlink", "VfiodAPI", arguments]),
         .executableTarget(name: "vfiod", dependencies: ["VfiodDaemon", arguments]),
@@ -122,6 +123,7 @@ let package = Package(
                 "CLinux", "InterruptSources", "KVM", "KVMInterrupts", "LinuxSystem", "PCI", "TestSupport", "VFIO",
                 "VFIOInterrupts", system,
             ]),
+        .testTarget(name: "VFIOUserTests", dependencies: ["LinuxSystem", "TestSupport", "VFIOUser", system]),
         .testTarget(name: "VarlinkTests", dependencies: ["LinuxSystem", "TestSupport", "Varlink"]),
         .testTarget(name: "SystemdTests", dependencies: ["LinuxSystem", "Systemd", "TestSupport", logging]),
         .testTarget(

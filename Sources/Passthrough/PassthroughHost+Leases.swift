@@ -26,7 +26,7 @@ extension PassthroughHost {
             defer { attaching[address] = nil }
             try await save(record, of: address, operation: "attach")
             do throws(KernelError) {
-                try await endpoints?.open(address, at: socketPath(of: address), for: owner)
+                try await endpoints?.open(address, at: socketPath(of: address), for: owner, mode)
             } catch {
                 record.lease = nil
                 try await save(record, of: address, operation: "detach")
@@ -184,7 +184,7 @@ extension PassthroughHost {
 
     private func serve(_ address: PCIAddress, _ terms: LeaseTerms) async {
         do throws(KernelError) {
-            try await endpoints?.open(address, at: socketPath(of: address), for: terms.owner)
+            try await endpoints?.open(address, at: socketPath(of: address), for: terms.owner, terms.mode)
         } catch {
             logger.error(
                 "sessions of \(address) cannot begin: \(error). Detach and attach it.",

@@ -67,6 +67,69 @@ public struct VFIORegion: Sendable {
         try finish(result, width: MemoryLayout<Value>.size, call: "pwrite", position)
     }
 
+    /// Reads bytes as they stand, in as few accesses as the kernel makes of them: a guest's own accesses keep their width
+    /// where they are aligned.
+    public func read(at position: UInt64, count: Int) throws(KernelError) -> [UInt8] {
+        let start = try checkBytes(position, count, call: "pread")
+        var bytes = [UInt8](repeating: 0, count: count)
+        var done = 0
+        while done < count {
+            let (from, at) = (done, start + UInt64(done))
+            var result: Result<Int, KernelError> = .success(0)
+            // SAFETY: the bytes are the array's own, alive and exclusive for the call.
+            unsafe bytes.withUnsafeMutableBytes { buffer in
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[from...])
+                do throws(KernelError) {
+                    result = .success(try unsafe device.kernel.read(device.raw, at: at, into: rest))
+                } catch {
+                    result = .failure(error)
+                }
+            }
+            done += try advance(result, "pread", position, by: count - done)
+        }
+        return bytes
+    }
+
+    /// Writes bytes as ``read(at:count:)`` reads them.
+    public func write(_ bytes: [UInt8], at position: UInt64) throws(KernelError) {
+        let start = try checkBytes(position, bytes.count, call: "pwrite")
+        var done = 0
+        while done < bytes.count {
+            let (from, at) = (done, start + UInt64(done))
+            var result: Result<Int, KernelError> = .success(0)
+            // SAFETY: the bytes are the array's own, alive for the call.
+            unsafe bytes.withUnsafeBytes { buffer in
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[from...])
+                do throws(KernelError) {
+                    result = .success(try unsafe device.kernel.write(device.raw, at: at, from: rest))
+                } catch {
+                    result = .failure(error)
+                }
+            }
+            done += try advance(result, "pwrite", position, by: bytes.count - done)
+        }
+    }
+
+    private func checkBytes(_ position: UInt64, _ count: Int, call: String) throws(KernelError) -> UInt64 {
+        let (end, overflows) = position.addingReportingOverflow(UInt64(clamping: count))
+        let (start, wraps) = offset.addingReportingOverflow(position)
+        guard count > 0, !overflows, end <= size, !wraps else {
+            throw KernelError(call, on: "\(subject(position)): outside \(size) bytes", .invalidArgument)
+        }
+        return start
+    }
+
+    /// How far one call came, which is not nowhere.
+    private func advance(
+        _ result: Result<Int, KernelError>, _ call: String, _ position: UInt64, by most: Int
+    ) throws(KernelError) -> Int {
+        let count = try naming(subject(position)) { () throws(KernelError) in try result.get() }
+        guard (1...most).contains(count) else {
+            throw KernelError(call, on: "\(subject(position)): cut short", .ioError)
+        }
+        return count
+    }
+
     private func check(_ position: UInt64, width: Int, call: String) throws(KernelError) -> UInt64 {
         let width = UInt64(width)
         let (start, overflows) = offset.addingReportingOverflow(position)

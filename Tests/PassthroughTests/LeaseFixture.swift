@@ -36,7 +36,9 @@ struct LeaseFixture {
 
         var all: [PCIAddress: LeaseOwner] { open.withLock { $0 } }
         func fail(_ error: KernelError) { failure.withLock { $0 = error } }
-        func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner) async throws(KernelError) {
+        func open(
+            _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode
+        ) async throws(KernelError) {
             seen.withLock { $0 }()
             if let error = failure.withLock({ $0 }) { throw error }
             open.withLock { $0[address] = owner }

@@ -120,6 +120,29 @@ struct VFIODeviceTests {
         #expect(setup.fake.bar(0)[8..<12] == [0xdd, 0xcc, 0xbb, 0xaa])
     }
 
+    @Test("bytes are read and written as they stand, whatever their number and alignment")
+    func bytes() throws {
+        var configuration = FakeVFIODevice.Configuration(msiCount: 1)
+        configuration.bars[0] = Array(0..<64)
+        let setup = DeviceSetup(configuration)
+        let bar = try setup.open().region(.bar0)
+        #expect(try bar.read(at: 1, count: 5) == [1, 2, 3, 4, 5])
+        #expect(try bar.read(at: 0, count: 64) == Array(0..<64))
+        try bar.write([9, 8, 7], at: 61)
+        #expect(Array(setup.fake.bar(0).suffix(4)) == [60, 9, 8, 7])
+        let calls = setup.kernel.calls
+        for (position, count): (UInt64, Int) in [(64, 1), (63, 2), (.max, 1), (0, 0), (0, 65), (1, .max), (0, -1)] {
+            #expect(throws: KernelError.self) { try bar.read(at: position, count: count) }
+        }
+        #expect(throws: KernelError.self) { try bar.write([1, 2], at: 63) }
+        #expect(throws: KernelError.self) { try bar.write([], at: 0) }
+        #expect(setup.kernel.calls == calls)
+        setup.kernel.refuse("pread", with: .ioError)
+        #expect(throws: KernelError("pread", on: "told to refuse", .ioError)) {
+            try bar.read(at: 0, count: 4)
+        }
+    }
+
     @Test("an access outside the region or across its own size reaches nothing")
     func registerBounds() throws {
         var configuration = FakeVFIODevice.Configuration(intxCount: 1)

@@ -33,6 +33,9 @@ struct CommandLineTests {
                 as? ResetVerb)
         #expect(reset.method == "flr" && reset.consent == ["no-reset"] && reset.dryRun)
         #expect(try Vfioctl.parseAsRoot(["release", "00:11.0"]) is ReleaseVerb)
+        let attach = try #require(
+            try Vfioctl.parseAsRoot(["attach", "00:11.0", "--uid", "1000", "--qemu", "512M"]) as? AttachVerb)
+        #expect(attach.qemu == "512M" && attach.mode == nil && attach.uid == 1000)
         let apply = try #require(
             try Vfioctl.parseAsRoot(["apply", "--dry-run", "--no-boot-claims"]) as? ApplyVerb)
         #expect(apply.dryRun && apply.noBootClaims)
@@ -46,6 +49,9 @@ struct CommandLineTests {
         "wrong usage ends with status 64",
         arguments: [
             ["nonsense"], ["bind"], ["plan"], ["plan", "bind"], ["bind", ""], ["bind", "00:10.0", "00:11.0"],
+            ["attach", "00:11.0", "--uid", "1", "--qemu", ""], ["attach", "00:11.0", "--uid", "1", "--qemu", "4G,x=y"],
+            ["attach", "00:11.0", "--uid", "1", "--qemu", "4"], ["attach", "00:11.0", "--uid", "1", "--qemu", "G"],
+            ["attach", "00:11.0", "--uid", "1", "--qemu", "4G", "--mode", "descriptors"],
             ["virtual-functions", "01:00.0", "-1"], ["virtual-functions", "01:00.0", "65536"],
             ["selftest", "00:10.0", "--type", "none"],
             ["selftest", "00:10.0", "--count", "many"], ["list", "--sockte", "/x"],

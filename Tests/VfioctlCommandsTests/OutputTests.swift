@@ -1,3 +1,4 @@
+import ArgumentParser
 import LinuxSystem
 import SystemPackage
 import Testing
@@ -174,6 +175,30 @@ struct OutputTests {
                 msix       0  yes    no      no             40      7
 
                 """)
+    }
+
+    @Test("a device for vfio-user comes with QEMU's arguments, or is nothing but those")
+    func attached() throws {
+        let path = "/run/vfiod/leases/0000:00:11.0"
+        let device = Wire.LeasedDevice(
+            device: "0000:00:11.0", socket: path, state: "idle", session: nil, holders: [], failure: nil)
+        func text(_ mode: String, _ arguments: [String]) throws -> String {
+            let lease = Wire.Lease(
+                iommuGroup: 3, uid: 1000, gid: nil, mode: mode, devices: [device], mappings: 0, mappedBytes: 0)
+            let verb = try #require(
+                try Vfioctl.parseAsRoot(["attach", "00:11.0", "--uid", "1000"] + arguments) as? AttachVerb)
+            return verb.text(Attach.Reply(device: "0000:00:11.0", lease: lease, plan: nil))
+        }
+        let given = "00:11.0 is given to user 1000. Sessions begin at \(path)\n"
+        #expect(try text("descriptors", []) == given)
+        func arguments(_ size: String) -> String {
+            "-object memory-backend-memfd,id=vfiod-memory,size=\(size),share=on -machine memory-backend=vfiod-memory"
+                + #" -device {"driver":"vfio-user-pci","socket":{"type":"unix","path":""# + path + #""}}"# + "\n"
+        }
+        #expect(
+            try text("vfio-user", ["--mode", "vfio-user"])
+                == given + "For QEMU, with the size of the guest's memory:\n  " + arguments("SIZE"))
+        #expect(try text("vfio-user", ["--qemu", "4G"]) == arguments("4G"))
     }
 
     @Test("leases are a table, with who uses or holds each device, and what failed below it")

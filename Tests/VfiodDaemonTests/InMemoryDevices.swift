@@ -209,7 +209,7 @@ actor InMemoryDevices: DeviceOperations {
         if dryRun { return (nil, plan) }
         let path = "\(leaseDirectory)/\(address)"
         do throws(KernelError) {
-            try await endpoints?.open(address, at: path, for: owner)
+            try await endpoints?.open(address, at: path, for: owner, mode)
         } catch {
             throw .kernel(address, step: "listen", error, hint: "")
         }

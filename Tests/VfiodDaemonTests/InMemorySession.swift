@@ -11,11 +11,19 @@ final class InMemorySession: DeviceSession {
     let mapped = Lock<[DMARange: UInt64]>([:])
     let messages = FakeInterruptSource(.msix, count: 5)
     let resets = Lock(0)
+    /// The regions' bytes.
+    let regions = Lock<[Int: [UInt8]]>([0: [UInt8](repeating: 0, count: 4096)])
+    /// What each call throws from now on.
+    let failure = Lock<LeaseError?>(nil)
+    let block = FakeInterruptSource(.msi, count: 32)
+    let line = FakeInterruptSource(.legacy, count: 1)
+    /// How many MSI vectors the guest allows.
+    let allowed = Lock(1)
     private let device: Result<DeviceInterrupts, InterruptError>
 
     init(_ address: PCIAddress) {
         self.address = address
-        let sources: [any InterruptSource] = [messages, FakeInterruptSource(.legacy, count: 1)]
+        let sources: [any InterruptSource] = [messages, block, line]
         device = Result { () throws(InterruptError) in try DeviceInterrupts(sources, sink: nil) }
     }
 
@@ -24,7 +32,7 @@ final class InMemorySession: DeviceSession {
             index: 0, offset: 1 << 40, size: 4096, isReadable: true, isWritable: true, isMappable: false)
         return SessionDevice(
             address: address, canReset: true, regions: [region],
-            interrupts: InterruptCounts(legacy: 1, msi: 0, msix: 5))
+            interrupts: InterruptCounts(legacy: 1, msi: 32, msix: 5))
     }
 
     func openDevice() async throws(LeaseError) -> SharedDescriptor {
@@ -42,6 +50,20 @@ final class InMemorySession: DeviceSession {
     func unmap(_ range: DMARange) async throws(LeaseError) {
         guard mapped.withLock({ $0.removeValue(forKey: range) }) != nil else { throw .badRange(.notMapped) }
     }
+
+    func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8] {
+        if let failure = failure.withLock({ $0 }) { throw failure }
+        return regions.withLock { Array(($0[region] ?? []).dropFirst(Int(offset)).prefix(count)) }
+    }
+
+    func write(region: Int, at offset: UInt64, _ bytes: [UInt8]) async throws(LeaseError) {
+        if let failure = failure.withLock({ $0 }) { throw failure }
+        regions.withLock { regions in
+            for (index, byte) in bytes.enumerated() { regions[region]?[Int(offset) + index] = byte }
+        }
+    }
+
+    func allowedMSIVectors() async throws(LeaseError) -> Int? { allowed.withLock { $0 } }
 
     func interrupts<Value: Sendable>(
         _ body: @escaping @Sendable (DeviceInterrupts) throws(InterruptError) -> Value

@@ -37,7 +37,8 @@ public struct DMARange: Hashable, Sendable {
     /// Its last address.
     public var last: UInt64 { first + (size - 1) }
 
-    func overlaps(_ other: DMARange) -> Bool { first <= other.last && other.first <= last }
+    /// Whether they have an address in common.
+    public func overlaps(_ other: DMARange) -> Bool { first <= other.last && other.first <= last }
 
     /// The region that keeps it from being mapped. VFIO lets those be mapped that firmware can do without
     /// (vfio_iommu_resv_exclude).

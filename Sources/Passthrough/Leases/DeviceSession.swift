@@ -18,6 +18,16 @@ public protocol DeviceSession: Sendable {
     /// Takes that back; `range` is one that was mapped.
     func unmap(_ range: DMARange) async throws(LeaseError)
 
+    /// Reads a region of the device. What its guest has written to the capabilities of MSI and MSI-X reads as written.
+    func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8]
+
+    /// Writes a region of the device. What of it is for the messages of MSI and MSI-X, and whether they are on, does not
+    /// reach the device: its messages are the host's.
+    func write(region: Int, at offset: UInt64, _ bytes: [UInt8]) async throws(LeaseError)
+
+    /// How many MSI vectors its guest has last allowed, by what it wrote; nil if the device has no MSI.
+    func allowedMSIVectors() async throws(LeaseError) -> Int?
+
     /// Does something with the interrupts of the device.
     func interrupts<Value: Sendable>(
         _ body: @escaping @Sendable (DeviceInterrupts) throws(InterruptError) -> Value

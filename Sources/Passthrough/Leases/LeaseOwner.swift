@@ -18,6 +18,8 @@ public struct LeaseOwner: Hashable, Sendable, Codable, CustomStringConvertible {
 public enum LeaseMode: String, Sendable, Codable, CaseIterable {
     /// The owner asks for what it needs over the lease's socket (io.vfiod.lease), and gets it as descriptors.
     case descriptors
+    /// A VMM drives the device over the lease's socket by the vfio-user protocol.
+    case vfioUser = "vfio-user"
 }
 
 /// To whom a device is given, as its record says: until Detach, over restarts of vfiod.

@@ -23,6 +23,8 @@ final class LeaseSession: DeviceSession {
     /// What the configuration space said of the device before the session: it says so again after it.
     let signature: DeviceSignature
     private let core: Lock<Core?>
+    /// Nil until configuration space is looked at first.
+    private let shadow = Lock<ConfigurationShadow?>(nil)
     private let ending = Lock<SessionEndReason?>(nil)
 
     private init(
@@ -112,6 +114,48 @@ final class LeaseSession: DeviceSession {
         try await onMemoryLane { () throws(LeaseError) in try memory.unmap(range, of: address) }
     }
 
+    func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8] {
+        try await onRegion(region, "read a region") { [self] (region) throws(KernelError) in
+            var bytes = try region.read(at: offset, count: count)
+            if region.index == .configuration { try currentShadow(region).fill(&bytes, at: offset) }
+            return bytes
+        }
+    }
+
+    func write(region: Int, at offset: UInt64, _ bytes: [UInt8]) async throws(LeaseError) {
+        try await onRegion(region, "write a region") { [self] (region) throws(KernelError) in
+            guard region.index == .configuration else { return try region.write(bytes, at: offset) }
+            var current = try currentShadow(region)
+            for part in current.take(bytes, at: offset) { try region.write(part.bytes, at: part.offset) }
+            shadow.withLock { $0 = current }
+        }
+    }
+
+    func allowedMSIVectors() async throws(LeaseError) -> Int? {
+        try await onRegion(Int(VFIORegionIndex.configuration.rawValue), "read a region") {
+            [self] (region) throws(KernelError) in try currentShadow(region).msiVectors
+        }
+    }
+
+    /// On the lane.
+    private func currentShadow(_ region: VFIORegion) throws(KernelError) -> ConfigurationShadow {
+        if let shadow = shadow.withLock({ $0 }) { return shadow }
+        let made = ConfigurationShadow(ConfigSpace(try region.read(at: 0, count: Int(min(region.size, 256)))))
+        shadow.withLock { $0 = made }
+        return made
+    }
+
+    private func onRegion<Value: Sendable>(
+        _ index: Int, _ step: String, _ body: @escaping @Sendable (VFIORegion) throws(KernelError) -> Value
+    ) async throws(LeaseError) -> Value {
+        try await onLane(step) { (core) throws(KernelError) in
+            guard let number = UInt32(exactly: index).flatMap(VFIORegionIndex.init) else {
+                throw KernelError(step, on: "region \(index)", .invalidArgument)
+            }
+            return try body(try core.device.region(number))
+        }
+    }
+
     func interrupts<Value: Sendable>(
         _ body: @escaping @Sendable (DeviceInterrupts) throws(InterruptError) -> Value
     ) async throws(LeaseError) -> Value {
@@ -122,7 +166,10 @@ final class LeaseSession: DeviceSession {
     }
 
     func reset() async throws(LeaseError) {
-        try await onLane("reset") { (core) throws(KernelError) in try core.device.reset() }
+        try await onLane("reset") { [self] (core) throws(KernelError) in
+            try core.device.reset()
+            shadow.withLock { $0 = nil }
+        }
     }
 
     private func onLane<Value: Sendable>(

@@ -55,8 +55,9 @@ struct LeaseState: Sendable {
 
 /// The sockets on which sessions begin.
 public protocol LeaseEndpoints: Sendable {
-    /// Lets the owner begin sessions of a device at `path`.
-    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner) async throws(KernelError)
+    /// Lets the owner begin sessions of a device at `path`, in the form `mode`.
+    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode)
+        async throws(KernelError)
 
     /// Nobody begins one any more, and who is connected is disconnected.
     func close(_ address: PCIAddress) async

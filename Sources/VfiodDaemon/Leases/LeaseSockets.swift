@@ -5,13 +5,22 @@ internal import Passthrough
 internal import SystemPackage
 internal import Varlink
 
+/// What serves the socket of one leased device.
+protocol LeaseEndpoint: Sendable {
+    /// Accepts connections from now on.
+    func listen(_ listener: consuming UnixListener) async throws(KernelError)
+
+    /// Ends the connection, and takes no other.
+    func stop() async
+}
+
 /// The sockets on which the owners of leases begin their sessions, one for each leased device.
 actor LeaseSockets: LeaseEndpoints {
     private let directory: String
     private let devices: any DeviceOperations
     private let loop: EventLoop
     private let logger: Logger
-    private var servers: [PCIAddress: LeaseServer] = [:]
+    private var servers: [PCIAddress: any LeaseEndpoint] = [:]
 
     /// Makes the directory, through which everybody may pass, to a socket of whose name he knows.
     init(
@@ -23,17 +32,26 @@ actor LeaseSockets: LeaseEndpoints {
         (self.directory, self.devices, self.loop, self.logger) = (directory, devices, loop, logger)
     }
 
-    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner) async throws(KernelError) {
+    func open(
+        _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode
+    ) async throws(KernelError) {
         await close(address)
         let listener = try UnixListener(path: path, owner: (owner.user, owner.group))
-        let server: LeaseServer
-        do {
-            server = try LeaseServer(address, devices: devices, on: loop, logger: logger)
-        } catch {
-            throw KernelError("io.vfiod.lease", on: "\(error)", .invalidArgument)
-        }
+        let server = try endpoint(address, mode)
         try await server.listen(listener)
         servers[address] = server
+    }
+
+    private func endpoint(_ address: PCIAddress, _ mode: LeaseMode) throws(KernelError) -> any LeaseEndpoint {
+        switch mode {
+        case .vfioUser: return UserServer(address, devices: devices, on: loop, logger: logger)
+        case .descriptors:
+            do {
+                return try LeaseServer(address, devices: devices, on: loop, logger: logger)
+            } catch {
+                throw KernelError("io.vfiod.lease", on: "\(error)", .invalidArgument)
+            }
+        }
     }
 
     func close(_ address: PCIAddress) async {

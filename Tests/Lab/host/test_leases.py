@@ -34,8 +34,10 @@ STEPS = ["bus-master-off", "disable-interrupts", "disable-intx", "unmap", "reset
 class Owner:
     """A function of lease_client.py in a process of its own, as `user`."""
 
+    SOURCE = FOLDER / "lease_client.py"
+
     def __init__(self, function, device, memory=None, user=OWNER):
-        source = (FOLDER / "lease_client.py").read_text()
+        source = self.SOURCE.read_text()
         self.process = subprocess.Popen(
             [sys.executable, "-c", source, function, device, str(memory if memory is not None else -1)],
             stdout=subprocess.PIPE,

@@ -1,0 +1,84 @@
+public import LinuxSystem
+public import SystemPackage
+
+/// What a server session drives. A session makes one call at a time. What throws has changed nothing.
+public protocol VFIOUserDevice: Sendable {
+    /// What the device has.
+    func describe() async throws(Errno) -> VFIOUserDeviceDescription
+
+    /// Reads `count` bytes of a region, all of which it has.
+    func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8]
+
+    /// Writes bytes of a region, all of which it has.
+    func write(_ bytes: [UInt8], _ access: VFIOUserAccess) async throws(Errno)
+
+    /// Lets the device see memory at `iova`: `size` bytes from `offset` of the memory that came along.
+    func map(
+        iova: UInt64, size: UInt64, _ memory: ReceivedDescriptors?, at offset: UInt64, isWritable: Bool
+    ) async throws(Errno)
+
+    /// Takes back all that lies within the range, which must cut no mapping in two; nil for all that there is.
+    func unmap(_ range: (iova: UInt64, size: UInt64)?) async throws(Errno)
+
+    /// Wires interrupts. `eventfds` came along.
+    func setIRQs(_ request: VFIOUserSetIRQs, _ eventfds: ReceivedDescriptors?) async throws(Errno)
+
+    /// Resets the device.
+    func reset() async throws(Errno)
+}
+
+/// What a device has, as VFIO describes it (linux/vfio.h).
+public struct VFIOUserDeviceDescription: Hashable, Sendable {
+    /// A region of it. One that it does not have has size 0.
+    public struct Region: Hashable, Sendable {
+        /// Bytes.
+        public var size: UInt64
+        /// Whether it can be read.
+        public var isReadable: Bool
+        /// Whether it can be written.
+        public var isWritable: Bool
+
+        /// Creates a region.
+        public init(size: UInt64 = 0, isReadable: Bool = false, isWritable: Bool = false) {
+            (self.size, self.isReadable, self.isWritable) = (size, isReadable, isWritable)
+        }
+
+        /// Whether all of `count` bytes at `offset` are in it.
+        func contains(_ offset: UInt64, _ count: Int) -> Bool {
+            let (end, overflows) = offset.addingReportingOverflow(UInt64(clamping: count))
+            return !overflows && end <= size
+        }
+    }
+
+    /// An interrupt index of it. One that it does not have has count 0.
+    public struct IRQ: Hashable, Sendable {
+        /// How many interrupts.
+        public var count: UInt32
+        /// VFIO_IRQ_INFO_MASKABLE.
+        public var isMaskable: Bool
+        /// VFIO_IRQ_INFO_AUTOMASKED.
+        public var isAutomasked: Bool
+        /// Clear VFIO_IRQ_INFO_NORESIZE.
+        public var isResizable: Bool
+
+        /// Creates an index.
+        public init(
+            count: UInt32 = 0, isMaskable: Bool = false, isAutomasked: Bool = false, isResizable: Bool = false
+        ) {
+            (self.count, self.isMaskable) = (count, isMaskable)
+            (self.isAutomasked, self.isResizable) = (isAutomasked, isResizable)
+        }
+    }
+
+    /// Whether it can be reset.
+    public var canReset: Bool
+    /// By index; those of VFIO_PCI_NUM_REGIONS.
+    public var regions: [Region]
+    /// By index; those of VFIO_PCI_NUM_IRQS.
+    public var irqs: [IRQ]
+
+    /// Creates a description.
+    public init(canReset: Bool, regions: [Region], irqs: [IRQ]) {
+        (self.canReset, self.regions, self.irqs) = (canReset, regions, irqs)
+    }
+}

@@ -1,0 +1,228 @@
+internal import LinuxSystem
+public import SystemPackage
+
+/// The server's side of one connection: answers one message after the other, without any I/O of its own.
+///
+/// A client that never looks at the error flag (the rust-vmm crate) waits for ever for the rest of an answer that is only a
+/// header. So where the answer to a sound request has a payload, it has one even if the device failed: all ones for what
+/// cannot be read, as a bus answers, and nothing for what the device does not have. What is not sound, and what has no
+/// payload anyway, gets the error.
+public struct VFIOUserSession: Sendable {
+    /// What this server takes.
+    public struct Limits: Hashable, Sendable {
+        /// The most data of one read or write, bytes. A client reads an expansion ROM in one message.
+        public var transfer = 16 << 20
+        /// The most ranges of memory.
+        public var mappings = 4096
+
+        /// The defaults.
+        public init() {}
+
+        /// The longest message, bytes: a write with its header.
+        public var message: Int { transfer + VFIOUserHeader.size + 16 }
+    }
+
+    /// What stays of it from one message to the next.
+    public struct State: Hashable, Sendable, Codable {
+        /// The minor version that was agreed on; nil before that.
+        public internal(set) var minorVersion: UInt16?
+
+        /// Of a connection on which nothing was said yet.
+        public init() {}
+    }
+
+    // A client of 16 refuses more (QEMU), and takes no notice of fewer.
+    private static let descriptors = 16
+    private static let pageSizes: UInt64 = 4096
+
+    /// What stays of it from one message to the next.
+    public private(set) var state: State
+    private let device: any VFIOUserDevice
+    private let limits: Limits
+    private let report: @Sendable (VFIOUserCommand?, Errno) -> Void
+
+    /// Serves `device`, on a new connection or, with a `state`, on one that an earlier session began. `report` is told of
+    /// what failed.
+    public init(
+        _ device: any VFIOUserDevice, limits: Limits = Limits(), state: State = State(),
+        report: @escaping @Sendable (VFIOUserCommand?, Errno) -> Void = { _, _ in }
+    ) {
+        (self.device, self.limits, self.state, self.report) = (device, limits, state, report)
+    }
+
+    /// Carries out what a message asks for. Returns the answer; nil if none is wanted.
+    public mutating func answer(_ message: VFIOUserMessage) async -> [UInt8]? {
+        let header = message.header
+        var payload: [UInt8] = []
+        do throws(Errno) {
+            let request = try VFIOUserRequest(message, transferLimit: limits.transfer)
+            payload = try await carryOut(request, message)
+        } catch {
+            report(VFIOUserCommand(rawValue: header.command), error)
+            return header.wantsNoReply ? nil : VFIOUserSession.refusal(of: header, error)
+        }
+        if header.wantsNoReply { return nil }
+        let size = UInt32(clamping: VFIOUserHeader.size + payload.count)
+        return VFIOUserHeader(answering: header, messageSize: size).bytes + payload
+    }
+
+    /// An answer that is nothing but an error.
+    public static func refusal(of header: VFIOUserHeader, _ error: Errno) -> [UInt8] {
+        VFIOUserHeader(
+            answering: header, messageSize: UInt32(VFIOUserHeader.size),
+            errorNumber: UInt32(bitPattern: error.rawValue)
+        ).bytes
+    }
+
+    private mutating func carryOut(
+        _ request: VFIOUserRequest, _ message: VFIOUserMessage
+    ) async throws(Errno) -> [UInt8] {
+        if case .version(let proposed) = request { return try agree(on: proposed) }
+        guard state.minorVersion != nil else { throw .invalidArgument }
+        switch request {
+        case .version: return []
+        case .map(let iova, let size, let offset, _, let isWritable):
+            try await device.map(
+                iova: iova, size: size, message.descriptors, at: offset, isWritable: isWritable)
+            return []
+        case .unmap(let range, let echo):
+            try await device.unmap(range)
+            return echo
+        case .info: return infoReply(try await device.describe())
+        case .regionInfo(let index, _): return try regionReply(index, try await device.describe())
+        case .irqInfo(let index): return try irqReply(index, try await device.describe())
+        case .setIRQs(let request):
+            try check(request, message, try await device.describe())
+            try await device.setIRQs(request, message.descriptors)
+            return []
+        case .read(let access, let count):
+            try check(access, count, try await device.describe(), \.isReadable)
+            return VFIOUserSession.place(access, count) + (await read(access, count))
+        case .write(let access, let bytes):
+            try check(access, bytes.count, try await device.describe(), \.isWritable)
+            await write(bytes, access)
+            return VFIOUserSession.place(access, bytes.count)
+        case .writeMulti(let writes):
+            let description = try await device.describe()
+            for (access, bytes) in writes { try check(access, bytes.count, description, \.isWritable) }
+            for (access, bytes) in writes { await write(bytes, access) }
+            var writer = PayloadWriter()
+            writer.add(UInt64(writes.count))
+            return writer.bytes
+        case .reset:
+            try await device.reset()
+            return []
+        }
+    }
+
+    private mutating func agree(on proposed: VFIOUserVersion) throws(Errno) -> [UInt8] {
+        guard state.minorVersion == nil, proposed.major == VFIOUserVersion.current.major else {
+            throw .invalidArgument
+        }
+        let minor = min(proposed.minor, VFIOUserVersion.current.minor)
+        state.minorVersion = minor
+        return VFIOUserVersion(
+            major: VFIOUserVersion.current.major, minor: minor,
+            capabilities: VFIOUserCapabilities(
+                maximumDescriptors: VFIOUserSession.descriptors, maximumTransfer: limits.transfer,
+                pageSizes: VFIOUserSession.pageSizes, maximumMappings: limits.mappings)
+        ).payload
+    }
+
+    private func read(_ access: VFIOUserAccess, _ count: Int) async -> [UInt8] {
+        do throws(Errno) {
+            return try await device.read(access, count: count)
+        } catch {
+            report(.regionRead, error)
+            return [UInt8](repeating: 0xff, count: count)
+        }
+    }
+
+    private func write(_ bytes: [UInt8], _ access: VFIOUserAccess) async {
+        do throws(Errno) { try await device.write(bytes, access) } catch { report(.regionWrite, error) }
+    }
+
+    private func check(
+        _ access: VFIOUserAccess, _ count: Int, _ description: VFIOUserDeviceDescription,
+        _ isAllowed: KeyPath<VFIOUserDeviceDescription.Region, Bool>
+    ) throws(Errno) {
+        guard let region = description.regions[at: access.region], region[keyPath: isAllowed],
+            region.contains(access.offset, count)
+        else { throw .invalidArgument }
+    }
+
+    private func check(
+        _ request: VFIOUserSetIRQs, _ message: VFIOUserMessage, _ description: VFIOUserDeviceDescription
+    ) throws(Errno) {
+        guard let irq = description.irqs[at: request.index], irq.count > 0, request.start + request.count <= irq.count
+        else { throw .invalidArgument }
+        let given = message.descriptors?.rawValues.count ?? 0
+        // None at all takes away those that there are.
+        guard given == 0 || request.data == .eventfds && given == Int(request.count) else { throw .invalidArgument }
+    }
+
+    private static func place(_ access: VFIOUserAccess, _ count: Int) -> [UInt8] {
+        var writer = PayloadWriter()
+        writer.add(access.offset)
+        writer.add(access.region)
+        writer.add(UInt32(clamping: count))
+        return writer.bytes
+    }
+}
+
+// What the device has, in the structures of linux/vfio.h.
+extension VFIOUserSession {
+    private static let deviceFlags: (reset: UInt32, pci: UInt32) = (1, 2)
+    private static let regionFlags: (read: UInt32, write: UInt32) = (1, 2)
+    private static let irqFlags: (eventfd: UInt32, maskable: UInt32, automasked: UInt32, noResize: UInt32) = (
+        1, 2, 4, 8
+    )
+
+    private func infoReply(_ description: VFIOUserDeviceDescription) -> [UInt8] {
+        var writer = PayloadWriter()
+        let flags = VFIOUserSession.deviceFlags
+        writer.add(UInt32(16))
+        writer.add(flags.pci | (description.canReset ? flags.reset : 0))
+        writer.add(UInt32(clamping: description.regions.count))
+        writer.add(UInt32(clamping: description.irqs.count))
+        return writer.bytes
+    }
+
+    private func regionReply(
+        _ index: UInt32, _ description: VFIOUserDeviceDescription
+    ) throws(Errno) -> [UInt8] {
+        guard let region = description.regions[at: index] else { throw .invalidArgument }
+        var writer = PayloadWriter()
+        let flags = VFIOUserSession.regionFlags
+        writer.add(UInt32(32))
+        writer.add((region.isReadable ? flags.read : 0) | (region.isWritable ? flags.write : 0))
+        writer.add(index)
+        writer.add(UInt32(0))
+        writer.add(region.size)
+        writer.add(UInt64(0))
+        return writer.bytes
+    }
+
+    private func irqReply(_ index: UInt32, _ description: VFIOUserDeviceDescription) throws(Errno) -> [UInt8] {
+        guard let irq = description.irqs[at: index] else { throw .invalidArgument }
+        // A client asks for these two to find out whether there are any, and takes an answer for a yes.
+        if index >= 3, irq.count == 0 { throw .invalidArgument }
+        var writer = PayloadWriter()
+        let flags = VFIOUserSession.irqFlags
+        writer.add(UInt32(16))
+        writer.add(
+            irq.count == 0
+                ? 0
+                : flags.eventfd | (irq.isMaskable ? flags.maskable : 0) | (irq.isAutomasked ? flags.automasked : 0)
+                    | (irq.isResizable ? 0 : flags.noResize))
+        writer.add(index)
+        writer.add(irq.count)
+        return writer.bytes
+    }
+}
+
+extension Array {
+    fileprivate subscript(at index: UInt32) -> Element? {
+        Int(exactly: index).flatMap { indices.contains($0) ? self[$0] : nil }
+    }
+}
