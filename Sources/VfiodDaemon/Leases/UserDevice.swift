@@ -116,11 +116,14 @@ final class UserDevice: VFIOUserDevice {
 
 /// What a client has mapped, by its ranges.
 final class UserMemory: Sendable {
+    // Those without a descriptor cost the kernel nothing, and us a little.
+    private static let limit = 65535
     private let ranges = Lock<[DMARange: Bool]>([:])
 
     /// Enters a range. Throws EEXIST if it touches another.
     func add(_ range: DMARange, isBacked: Bool) throws(Errno) {
         try ranges.withLock { (ranges) throws(Errno) in
+            if ranges.count >= UserMemory.limit { throw .noSpace }
             if ranges.keys.contains(where: { $0.overlaps(range) }) { throw .fileExists }
             ranges[range] = isBacked
         }

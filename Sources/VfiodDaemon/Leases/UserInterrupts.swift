@@ -95,7 +95,7 @@ final class UserInterrupts: Sendable {
     private static func wireLine(_ eventfd: EventFD?, _ device: DeviceInterrupts) throws(InterruptError) {
         guard let eventfd else { return try disable(.legacy, device) }
         try device.makeGroup(.legacy).setNotifier(0, eventfd)
-        if device.workingType != .legacy { try device.switchTo(.legacy, [InterruptConfiguration()]) }
+        if device.workingType != .legacy { try device.switchTo(.legacy, [InterruptConfiguration(startsMasked: false)]) }
     }
 
     /// A line that the client masked is unmasked; and one that masked itself when it was raised, as after each end of

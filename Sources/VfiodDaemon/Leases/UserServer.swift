@@ -13,6 +13,9 @@ actor UserServer: LeaseEndpoint {
     // Messages that wait to be carried out before no more are read, their bytes, and those of answers likewise.
     private static let waitingMessages = 64
     private static let waitingBytes = 1 << 20
+    private static let waitingDescriptors = UnixSocket.maximumDescriptors
+    // Descriptors that wait to be closed, which their sender may make take any time.
+    private static let unclosedDescriptors = 1024
     private static let unsentBytes = 1 << 20
 
     private final class Listener: Sendable {
@@ -43,6 +46,7 @@ actor UserServer: LeaseEndpoint {
         var isBehind: Bool {
             waiting.count >= UserServer.waitingMessages || unsent.count >= UserServer.unsentBytes
                 || waiting.reduce(0) { $0 + $1.payload.count } >= UserServer.waitingBytes
+                || waiting.reduce(0) { $0 + ($1.descriptors?.rawValues.count ?? 0) } >= UserServer.waitingDescriptors
         }
     }
 
@@ -130,6 +134,7 @@ actor UserServer: LeaseEndpoint {
             if isTruncated {
                 logger.warning("descriptors of a client of \(address) were lost: it is at our limit of them")
             }
+            if descriptors != nil, closer.unclosedCount > UserServer.unclosedDescriptors { connection.isEnding = true }
             connection.waiting += try connection.reader.feed(bytes, descriptors)
         } catch let violation as VFIOUserViolation {
             logger.warning(
@@ -155,6 +160,8 @@ actor UserServer: LeaseEndpoint {
                 break
             }
         }
+        // What was not begun because too much was unsent.
+        begin(connection)
         // What runs goes on, and is answered to nobody.
         if connection.isEnding { return disconnect() }
         var wanted: Readiness = connection.unsent.isEmpty ? [] : .writable
