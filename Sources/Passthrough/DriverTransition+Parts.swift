@@ -2,8 +2,8 @@ internal import LinuxSystem
 internal import PCI
 internal import VFIO
 
-// Virtual functions of a device that vfio-pci has, and which takes them as soon as it has made them. The kernel opens none of them but to who knows the token that the
-// physical function was last opened with.
+// Virtual functions of a device that vfio-pci has, and which takes them as soon as it has made them. The kernel opens none
+// of them but to who knows the token that the physical function was last opened with.
 extension DriverTransition {
     /// Makes `count` virtual functions of a bound device in place of those that there are. On failure there are as many
     /// as before; the record says so if that fails too.

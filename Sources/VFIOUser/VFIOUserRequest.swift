@@ -6,13 +6,13 @@ public enum VFIOUserRequest: Sendable {
     /// Agree on a version.
     case version(VFIOUserVersion)
     /// Let the device see `size` bytes from `offset` of the memory whose descriptor came along, if one did, at `iova`.
-    case map(iova: UInt64, size: UInt64, offset: UInt64, isReadable: Bool, isWritable: Bool)
+    case map(iova: UInt64, size: UInt64, offset: UInt64, isWritable: Bool)
     /// Take back what lies in this range; nil for all that there is. `echo`: what the answer repeats.
     case unmap((iova: UInt64, size: UInt64)?, echo: [UInt8])
     /// What the device has.
     case info
-    /// What a region is like; the client has room for `room` bytes.
-    case regionInfo(index: UInt32, room: Int)
+    /// What a region is like.
+    case regionInfo(index: UInt32)
     /// What an interrupt index is like.
     case irqInfo(index: UInt32)
     /// Wire interrupts.
@@ -160,7 +160,7 @@ extension VFIOUserRequest {
             flags & (DMAFlag.readable | DMAFlag.writable) != 0
         else { return nil }
         return .map(
-            iova: iova, size: size, offset: offset, isReadable: flags & DMAFlag.readable != 0,
+            iova: iova, size: size, offset: offset,
             isWritable: flags & DMAFlag.writable != 0)
     }
 
@@ -184,10 +184,9 @@ extension VFIOUserRequest {
 
     private static func regionInfo(_ reader: inout PayloadReader) -> VFIOUserRequest? {
         guard let argsz = reader.number(UInt32.self), reader.number(UInt32.self) != nil,
-            let index = reader.number(UInt32.self), reader.bytes(20) != nil, argsz >= regionInfoSize,
-            let room = Int(exactly: argsz)
+            let index = reader.number(UInt32.self), reader.bytes(20) != nil, argsz >= regionInfoSize
         else { return nil }
-        return .regionInfo(index: index, room: room)
+        return .regionInfo(index: index)
     }
 
     private static func irqInfo(_ reader: inout PayloadReader) -> VFIOUserRequest? {

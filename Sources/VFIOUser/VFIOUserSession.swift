@@ -81,7 +81,7 @@ public struct VFIOUserSession: Sendable {
         guard state.minorVersion != nil else { throw .invalidArgument }
         switch request {
         case .version: return []
-        case .map(let iova, let size, let offset, _, let isWritable):
+        case .map(let iova, let size, let offset, let isWritable):
             try await device.map(
                 iova: iova, size: size, message.descriptors, at: offset, isWritable: isWritable)
             return []
@@ -89,7 +89,7 @@ public struct VFIOUserSession: Sendable {
             try await device.unmap(range)
             return echo
         case .info: return infoReply(try await device.describe())
-        case .regionInfo(let index, _): return try regionReply(index, try await device.describe())
+        case .regionInfo(let index): return try regionReply(index, try await device.describe())
         case .irqInfo(let index): return try irqReply(index, try await device.describe())
         case .setIRQs(let request):
             try check(request, message, try await device.describe())

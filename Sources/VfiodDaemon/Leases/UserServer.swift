@@ -221,7 +221,6 @@ actor UserServer: LeaseEndpoint {
         if session == nil { connection.isEnding = true }
         if let answer { connection.unsent += answer }
         settle(connection)
-        if self.connection === connection, !connection.waiting.isEmpty, !connection.isRunning { settle(connection) }
     }
 
     private func disconnect() {
