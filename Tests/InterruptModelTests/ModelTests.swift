@@ -1,6 +1,7 @@
 import Glibc
 import InterruptSources
 import LinuxSystem
+import TestSupport
 import Testing
 
 /// Random steps on the real stack, compared with a model after each.

@@ -1,5 +1,6 @@
 import InterruptSources
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("The model can fail")

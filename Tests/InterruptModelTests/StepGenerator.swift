@@ -1,5 +1,6 @@
 import InterruptSources
 import SystemPackage
+import TestSupport
 
 /// Makes steps from a seed. It never looks at what a run does, so that a list of steps means the same in every run.
 struct StepGenerator {

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// What a run is made on: a device, a host, and whether the VM is ours.
 struct Variant: Hashable, Sendable {
     /// Whether the group drives a VM of this process; otherwise all notifiers are handed out.

@@ -1,4 +1,5 @@
 import KVM
+import TestSupport
 import Testing
 
 @testable import KVMInterrupts
@@ -30,7 +31,7 @@ struct RoutingTableTests {
 
     @Test("after thousands of changes it holds what a dictionary of them holds, foreign routes first")
     func random() {
-        var generator = SplitMix(state: 7)
+        var generator = SplitMix64(seed: 7)
         var table = RoutingTable(foreign: KVMRoute.defaults)
         var expected: [Int: KVMRoute.Target] = [:]
         for step in 0..<20_000 {
@@ -47,18 +48,5 @@ struct RoutingTableTests {
         #expect((0..<KVMRoute.defaults.count).map { table.entries[$0] } == KVMRoute.defaults)
         #expect(
             routes(of: table) == Set(KVMRoute.defaults).union(expected.map { KVMRoute(gsi: UInt32($0), $1) }))
-    }
-}
-
-/// A small generator with a seed (Steele, Lea and Flood, 2014).
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -124,7 +124,7 @@ import Testing
     }
 
     @Test("No bytes lead out of bounds or to impossible counts") func hostileBytes() {
-        var random = SplitMix(seed: 1)
+        var random = SplitMix64(seed: 1)
         for _ in 0..<2000 {
             var bytes = (0..<Int(random.next() % 900)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             if bytes.count > 6 { bytes[6] |= 0x10 }
@@ -136,20 +136,5 @@ import Testing
             #expect(config.extendedCapabilities.allSatisfy { (0x100...0xffc).contains($0.offset) })
             _ = config.serialNumber
         }
-    }
-}
-
-/// Numbers that look random and are the same in every run.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-        return value ^ (value >> 31)
     }
 }

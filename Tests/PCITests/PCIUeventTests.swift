@@ -1,4 +1,5 @@
 import PCI
+import TestSupport
 import Testing
 
 @Suite("Uevents about PCI") struct PCIUeventTests {
@@ -62,7 +63,7 @@ import Testing
     }
 
     @Test("No bytes do harm") func hostileBytes() throws {
-        var random = SplitMix(seed: 7)
+        var random = SplitMix64(seed: 7)
         let whole = message(["add@\(Self.path)", "ACTION=add", "DEVPATH=\(Self.path)", "SUBSYSTEM=pci", "SEQNUM=1"])
         for _ in 0..<2000 {
             var bytes = whole

@@ -260,7 +260,7 @@ import VFIOUser
 
     @Test("Whatever bytes come, there is an answer to them", arguments: 0..<UInt64(64))
     func noise(seed: UInt64) async throws {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         var session = await session()
         for _ in 0..<500 {
             let count = Int.random(in: 0...64, using: &random)
@@ -274,19 +274,5 @@ import VFIOUser
             let header = try #require(answer.flatMap { VFIOUserHeader($0) })
             #expect(header.messageSize == UInt32(answer?.count ?? 0) && header.messageID == 7)
         }
-    }
-}
-
-/// A generator of numbers that are the same for the same seed (SplitMix64).
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ mixed >> 31
     }
 }

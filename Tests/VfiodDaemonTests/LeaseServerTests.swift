@@ -12,32 +12,8 @@ import VfiodAPI
 
 @testable import VfiodDaemon
 
-/// A leased device's socket, over devices in memory.
-private final class LeaseSocket: Sendable {
-    let directory: TemporaryDirectory
-    let devices = InMemoryDevices()
-    let address: PCIAddress
-    let sockets: LeaseSockets
-    private let loop: EventLoop
-
-    deinit { loop.stop() }
-
-    init() async throws {
-        directory = try TemporaryDirectory()
-        address = try #require(PCIAddress("0000:00:10.0"))
-        loop = try EventLoop(name: "test-loop")
-        sockets = try LeaseSockets(
-            directory: directory.file("leases"), devices: devices, on: loop,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        await devices.setLeaseDirectory(directory.file("leases"))
-        await devices.serveLeases(through: sockets)
-        _ = try await devices.attach(
-            address, to: LeaseOwner(user: getuid()), .descriptors, consent: [], dryRun: false)
-    }
-
-    var path: String { directory.file("leases/\(address)") }
-
-    func connect() throws -> SessionClient { try SessionClient(path: path) }
+extension LeaseSocket {
+    fileprivate func connect() throws -> SessionClient { try SessionClient(path: path) }
 }
 
 /// A client that sends descriptors with its calls and takes those of the replies. Its calls block.

@@ -11,32 +11,11 @@ import VFIOUser
 
 @testable import VfiodDaemon
 
-/// A leased device's socket in the form of vfio-user, over devices in memory.
-private final class UserSocket: Sendable {
-    let directory: TemporaryDirectory
-    let devices = InMemoryDevices()
-    let address: PCIAddress
-    private let sockets: LeaseSockets
-    private let loop: EventLoop
-
-    deinit { loop.stop() }
-
-    init() async throws {
-        directory = try TemporaryDirectory()
-        address = try #require(PCIAddress("0000:00:10.0"))
-        loop = try EventLoop(name: "test-loop")
-        sockets = try LeaseSockets(
-            directory: directory.file("leases"), devices: devices, on: loop,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        await devices.setLeaseDirectory(directory.file("leases"))
-        await devices.serveLeases(through: sockets)
-        _ = try await devices.attach(address, to: LeaseOwner(user: getuid()), .vfioUser, consent: [], dryRun: false)
-    }
-
-    func connect() throws -> UserClient { try UserClient(directory.file("leases/\(address)")) }
+extension LeaseSocket {
+    fileprivate func connect() throws -> UserClient { try UserClient(path) }
 
     /// A client that has agreed on a version, and its session.
-    func begin() async throws -> (UserClient, InMemorySession) {
+    fileprivate func begin() async throws -> (UserClient, InMemorySession) {
         let client = try connect()
         let text = Array(#"{"capabilities":{"max_msg_fds":16}}"#.utf8)
         _ = try await client.ask(.version, [0, 0, 0, 0] + text + [0])
@@ -139,7 +118,7 @@ private final class UserClient: Sendable {
     private static let resample: UInt32 = 0x14
 
     @Test("The device is described, read, written and reset") func device() async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, session) = try await server.begin()
         let info = try await client.ask(.deviceGetInfo, Client.bytes(UInt32(16), UInt32(0), UInt32(0), UInt32(0)))
         #expect(info == Client.bytes(UInt32(16), UInt32(3), UInt32(9), UInt32(5)))
@@ -154,7 +133,7 @@ private final class UserClient: Sendable {
     }
 
     @Test("Memory is mapped by its descriptor, and goes whole") func memory() async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, session) = try await server.begin()
         let memory = try SharedMemory(name: "guest", length: 1 << 16)
         let other = try EventFD()
@@ -194,7 +173,7 @@ private final class UserClient: Sendable {
     @Test("MSI-X: vectors come with their eventfds, and without one are masked and forget nothing") func msix()
         async throws
     {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, session) = try await server.begin()
         let eventfds = try (0..<3).map { _ in try EventFD() }
         // As Linux begins: on, and no vector wired.
@@ -236,7 +215,7 @@ private final class UserClient: Sendable {
     @Test(
         "An MSI block that comes in parts is as large as the guest allows from the first of them", arguments: [1, 32])
     func msi(allowed: Int) async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, session) = try await server.begin()
         session.allowed.withLock { $0 = allowed }
         let eventfds = try (0..<32).map { _ in try EventFD() }
@@ -254,7 +233,7 @@ private final class UserClient: Sendable {
     }
 
     @Test("INTx: with a resample eventfd, and by unmasking where there is none") func line() async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, session) = try await server.begin()
         let (trigger, resample) = (try EventFD(), try EventFD())
         let line = session.line
@@ -295,7 +274,7 @@ private final class UserClient: Sendable {
     @Test("One client at a time; its session ends with its connection, and the next begins") func sessions()
         async throws
     {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         do {
             let (client, _) = try await server.begin()
             let second = try server.connect()
@@ -316,7 +295,7 @@ private final class UserClient: Sendable {
     }
 
     @Test("Bytes that are no message end the connection; a bad message does not") func violations() async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, _) = try await server.begin()
         #expect(try await client.refusal(.regionRead, [1, 2, 3]) == .invalidArgument)
         _ = try await client.ask(.deviceReset)
@@ -326,7 +305,7 @@ private final class UserClient: Sendable {
     }
 
     @Test("A device that does not open is said so, and the connection ends") func unopened() async throws {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         await server.devices.fail(.deviceNotFound(""))
         let client = try server.connect()
         #expect(try await client.refusal(.version, [0, 0, 0, 0]) == .resourceBusy)
@@ -336,7 +315,7 @@ private final class UserClient: Sendable {
     @Test("A client that sends and reads nothing is not read any more, and costs nobody else anything") func stuck()
         async throws
     {
-        let server = try await UserSocket()
+        let server = try await LeaseSocket(.vfioUser)
         let (client, _) = try await server.begin()
         let asked = Client.bytes(UInt64(0), UInt32(0), UInt32(4096))
         let size = UInt32(VFIOUserHeader.size + asked.count)
