@@ -51,27 +51,17 @@ public struct VFIOUserSession: Sendable {
     }
 
     /// Carries out what a message asks for. Returns the answer; nil if none is wanted.
-    public mutating func answer(_ message: VFIOUserMessage) async -> [UInt8]? {
+    public mutating func answer(_ message: VFIOUserMessage) async -> VFIOUserAnswer? {
         let header = message.header
-        var payload: [UInt8] = []
+        let answer: VFIOUserAnswer
         do throws(Errno) {
             let request = try VFIOUserRequest(message, transferLimit: limits.transfer)
-            payload = try await carryOut(request, message)
+            answer = VFIOUserAnswer(to: header, try await carryOut(request, message))
         } catch {
             report(VFIOUserCommand(rawValue: header.command), error)
-            return header.wantsNoReply ? nil : VFIOUserSession.refusal(of: header, error)
+            answer = VFIOUserAnswer(to: header, refusing: error)
         }
-        if header.wantsNoReply { return nil }
-        let size = UInt32(clamping: VFIOUserHeader.size + payload.count)
-        return VFIOUserHeader(answering: header, messageSize: size).bytes + payload
-    }
-
-    /// An answer that is nothing but an error.
-    public static func refusal(of header: VFIOUserHeader, _ error: Errno) -> [UInt8] {
-        VFIOUserHeader(
-            answering: header, messageSize: UInt32(VFIOUserHeader.size),
-            errorNumber: UInt32(bitPattern: error.rawValue)
-        ).bytes
+        return header.wantsNoReply ? nil : answer
     }
 
     private mutating func carryOut(

@@ -39,7 +39,7 @@ final class VarlinkConnection {
     private let closer: DescriptorCloser
     /// What came with the message that is not whole yet.
     private var descriptors: ReceivedDescriptors?
-    private var outgoing = OutgoingReplies()
+    private var outgoing = OutgoingBytes()
     private var drained = 0
     /// Whether the gate was told that it is over.
     var isOver = false
@@ -156,15 +156,12 @@ final class VarlinkConnection {
 
     /// Sends what the socket takes now. Returns false when the connection is broken.
     func flush() -> Bool {
-        while unsent > 0 {
-            let (bytes, descriptors) = outgoing.next(limits.bytesPerWrite)
-            do throws(KernelError) {
-                defer { withExtendedLifetime(descriptors) {} }
-                outgoing.sent(try socket.send(bytes, descriptors: descriptors.map(\.rawValue)))
-            } catch {
-                return error.errno == .resourceTemporarilyUnavailable
-            }
+        do throws(KernelError) {
+            try outgoing.send(on: socket, limit: limits.bytesPerWrite)
+        } catch {
+            return false
         }
+        guard unsent == 0 else { return true }
         wakeSender()
         return true
     }
@@ -209,7 +206,7 @@ final class VarlinkConnection {
     /// The client is gone: nothing can be sent any more.
     func abandon() {
         phase = .abandoned
-        outgoing = OutgoingReplies()
+        outgoing = OutgoingBytes()
         endStream()
     }
 

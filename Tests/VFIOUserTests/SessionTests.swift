@@ -14,15 +14,15 @@ import VFIOUser
     }
 
     /// The error of an answer, nil for none; fails if it is not to be an answer to `Client.message`.
-    private func error(_ answer: [UInt8]?) throws -> Errno? {
-        let header = try #require(answer.flatMap { VFIOUserHeader($0) })
-        #expect(!header.isCommand && header.messageID == 7 && header.messageSize == UInt32(answer?.count ?? 0))
+    private func error(_ answer: VFIOUserAnswer?) throws -> Errno? {
+        let header = try #require(answer.flatMap { VFIOUserHeader($0.bytes) })
+        #expect(!header.isCommand && header.messageID == 7 && header.messageSize == UInt32(answer?.bytes.count ?? 0))
         return header.errorNumber == 0 ? nil : Errno(rawValue: CInt(header.errorNumber))
     }
 
-    private func payload(_ answer: [UInt8]?) throws -> [UInt8] {
+    private func payload(_ answer: VFIOUserAnswer?) throws -> [UInt8] {
         #expect(try error(answer) == nil)
-        return Array((answer ?? []).dropFirst(VFIOUserHeader.size))
+        return Array((answer?.bytes ?? []).dropFirst(VFIOUserHeader.size))
     }
 
     @Test("A version is agreed on, once, in an answer that fits where the client's own did")
@@ -85,7 +85,7 @@ import VFIOUser
             await session.answer(
                 Client.message(.deviceGetInfo, Client.bytes(UInt32(16), UInt32(0), UInt32(0), UInt32(0)))))
         #expect(info == Client.bytes(UInt32(16), UInt32(3), UInt32(9), UInt32(5)))
-        func region(_ index: UInt32, argsz: UInt32 = 32) async -> [UInt8]? {
+        func region(_ index: UInt32, argsz: UInt32 = 32) async -> VFIOUserAnswer? {
             let asked = Client.bytes(argsz, UInt32(0), index, UInt32(0), UInt64(0), UInt64(0))
             return await session.answer(Client.message(.deviceGetRegionInfo, asked))
         }
@@ -100,7 +100,7 @@ import VFIOUser
         #expect(try error(await region(9)) == .invalidArgument)
         #expect(try error(await region(.max)) == .invalidArgument)
         #expect(try error(await region(0, argsz: 31)) == .invalidArgument)
-        func irq(_ index: UInt32, argsz: UInt32 = 16) async -> [UInt8]? {
+        func irq(_ index: UInt32, argsz: UInt32 = 16) async -> VFIOUserAnswer? {
             await session.answer(
                 Client.message(.deviceGetIRQInfo, Client.bytes(argsz, UInt32(0), index, UInt32(0))))
         }
@@ -271,8 +271,8 @@ import VFIOUser
             }
             let command = VFIOUserCommand.allCases.randomElement(using: &random) ?? .version
             let answer = await session.answer(Client.message(command, payload))
-            let header = try #require(answer.flatMap { VFIOUserHeader($0) })
-            #expect(header.messageSize == UInt32(answer?.count ?? 0) && header.messageID == 7)
+            let header = try #require(answer.flatMap { VFIOUserHeader($0.bytes) })
+            #expect(header.messageSize == UInt32(answer?.bytes.count ?? 0) && header.messageID == 7)
         }
     }
 }

@@ -17,6 +17,7 @@ actor UserServer: LeaseEndpoint {
     // Descriptors that wait to be closed, which their sender may make take any time.
     private static let unclosedDescriptors = 1024
     private static let unsentBytes = 1 << 20
+    private static let bytesPerWrite = 1 << 17
 
     private final class Listener: Sendable {
         let socket: UnixListener
@@ -32,7 +33,7 @@ actor UserServer: LeaseEndpoint {
         var registration: EventLoop.Registration?
         var interest: Readiness = .readable
         var waiting: [VFIOUserMessage] = []
-        var unsent: [UInt8] = []
+        var unsent = OutgoingBytes()
         var isRunning = false
         var isEnding = false
 
@@ -152,19 +153,16 @@ actor UserServer: LeaseEndpoint {
     /// Sends what can be sent, begins what can begin, and waits for what is left.
     private func settle(_ connection: Connection) {
         begin(connection)
-        while !connection.unsent.isEmpty {
-            do throws(KernelError) {
-                connection.unsent.removeFirst(try connection.socket.send(connection.unsent))
-            } catch {
-                if error.errno != .resourceTemporarilyUnavailable { connection.isEnding = true }
-                break
-            }
+        do throws(KernelError) {
+            try connection.unsent.send(on: connection.socket, limit: UserServer.bytesPerWrite)
+        } catch {
+            connection.isEnding = true
         }
         // What was not begun because too much was unsent.
         begin(connection)
         // What runs goes on, and is answered to nobody.
         if connection.isEnding { return disconnect() }
-        var wanted: Readiness = connection.unsent.isEmpty ? [] : .writable
+        var wanted: Readiness = connection.unsent.count == 0 ? [] : .writable
         if !connection.isBehind { wanted.insert(.readable) }
         guard wanted != connection.interest, let registration = connection.registration else { return }
         connection.interest = wanted
@@ -188,7 +186,7 @@ actor UserServer: LeaseEndpoint {
             var session = await opened(known)
             let answer =
                 await session?.answer(message)
-                ?? (session == nil ? VFIOUserSession.refusal(of: message.header, .resourceBusy) : nil)
+                ?? (session == nil ? VFIOUserAnswer(to: message.header, refusing: .resourceBusy) : nil)
             await finish(number, session, answer)
         }
     }
@@ -213,13 +211,13 @@ actor UserServer: LeaseEndpoint {
         }
     }
 
-    private func finish(_ number: Int, _ session: VFIOUserSession?, _ answer: [UInt8]?) {
+    private func finish(_ number: Int, _ session: VFIOUserSession?, _ answer: VFIOUserAnswer?) {
         guard let connection, connection.number == number else { return }
         connection.isRunning = false
         connection.session = session
         // Without a session there is nothing that a client could do.
         if session == nil { connection.isEnding = true }
-        if let answer { connection.unsent += answer }
+        if let answer { connection.unsent.add(answer.bytes, answer.descriptor.map { [$0] } ?? []) }
         settle(connection)
     }
 
