@@ -53,6 +53,24 @@ struct GroupState: Sendable {
         isMasked.replaceSubrange(..<active, with: masks.prefix(active))
     }
 
+    mutating func enlarge(_ given: [InterruptConfiguration]) throws(InterruptError) {
+        try requireLife()
+        guard type == .msi else { throw .invalidCount(type, given.count) }
+        guard phase == .live else { throw .notEnabled }
+        guard given.count > active else { throw .wrongConfigurationCount(given: given.count, needed: count) }
+        let masks = zip(given, isMasked).enumerated().map { index, pair in
+            index < active ? pair.1 : pair.0.startsMasked ?? pair.1
+        }
+        let wanted = try checked(given, masks)
+        // Those that are open already stay so, with what is pending.
+        try wiring.open(VectorSet(0..<wanted.count), masked: { masks[$0] }) {
+            wanted[$0].message.map(InterruptRoute.message)
+        }
+        active = wanted.count
+        configurations.replaceSubrange(..<active, with: wanted)
+        isMasked.replaceSubrange(..<active, with: masks)
+    }
+
     mutating func disable() throws(InterruptError) {
         // Also a configured group has something to give back where an enable failed and could not be undone either.
         guard phase == .live || phase == .configured && wiring.isStanding else { return }

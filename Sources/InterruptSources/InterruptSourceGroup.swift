@@ -9,6 +9,7 @@ public import LinuxSystem
 /// |---|---|---|---|
 /// | enable | becomes live | same configurations: nothing; else an error | same |
 /// | disable | nothing | becomes configured, pending interrupts forgotten, masks kept | same |
+/// | enlarge, MSI | error | goes on in a larger block | same, with what is pending |
 /// | update | remembered | one table commit, none if unchanged | remembered, committed on unmask |
 /// | mask | remembered | nothing is delivered from its return to the call of unmask | nothing |
 /// | unmask | remembered | nothing | one interrupt if one is pending, else none |
@@ -105,6 +106,23 @@ public final class InterruptSourceGroup: Sendable {
                 }
             }
         }
+    }
+
+    /// How many vectors take part: all, or of an MSI group the block that was enabled last.
+    public var blockSize: Int { state.withLock { $0.active } }
+
+    /// Makes a live MSI block larger: of as many vectors as there are configurations, a power of two of more than
+    /// ``blockSize`` and at most ``count``. Those that took part keep their masks and what is pending, whatever
+    /// `startsMasked` says of them; all get the messages, in one table commit.
+    ///
+    /// The host cannot add vectors to a block, so it is turned off and on again. What the device raises between the two is
+    /// lost, as plain MSI has no mask that would hold it; what eventfds have counted by then, whoever has them, is not. If
+    /// the larger block cannot be had, the one that was is on again.
+    ///
+    /// Throws ``InterruptError/notEnabled`` unless live, ``InterruptError/wrongConfigurationCount(given:needed:)`` for no
+    /// larger block, ``InterruptError/invalidCount(_:_:)`` for another type than MSI, and what ``enable(_:)`` throws.
+    public func enlarge(_ configurations: [InterruptConfiguration]) throws(InterruptError) {
+        try state.withLock { (state) throws(InterruptError) in try state.enlarge(configurations) }
     }
 
     /// Becomes configured: nothing is delivered after it returns, and what was pending is forgotten. Masks and

@@ -8,7 +8,7 @@ import Testing
 @Suite("Interrupt source group undo")
 struct UndoTests {
     enum Operation: String, CaseIterable {
-        case enable, enableMasked, disable, update, mask, release, unmask, grow
+        case enable, enableMasked, disable, update, mask, release, unmask, grow, enlarge
         case handOut, handIn, handInMasked, handBack, resample, resampleMasked
 
         /// Brings a fresh group to where the operation has something to do.
@@ -42,6 +42,11 @@ struct UndoTests {
                 var configurations = setup.configurations(masked: true)
                 configurations[0].startsMasked = false
                 try group.enable(configurations)
+            case .enlarge:
+                if group.type != .msi { return }
+                try group.enable(Array(setup.configurations().prefix(2)))
+                try group.mask(1)
+                setup.raise(1)
             }
         }
 
@@ -55,6 +60,7 @@ struct UndoTests {
             case .mask: try group.mask(0..<group.count)
             case .release: try group.mask(0..<group.count, releasing: true)
             case .unmask, .grow: try group.unmask(0..<group.count)
+            case .enlarge: if group.type == .msi { try group.enlarge(setup.configurations()) }
             case .handOut: _ = try group.notifier(group.count - 1)
             case .handIn, .handInMasked:
                 try group.setNotifiers(first: 0, try (0..<group.count).map { _ in try EventFD() })

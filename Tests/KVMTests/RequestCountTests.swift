@@ -218,6 +218,15 @@ struct RequestCountTests {
         }
     }
 
+    @Test("counted: a larger MSI block is one table, an irqfd for each new vector, and VFIO off and on") func enlarge()
+        throws
+    {
+        let counted = try Counted(.msi, count: 8)
+        try counted.group.enable((0..<2).map { counted.configuration($0) })
+        let requests = try counted.requests { try $0.enlarge((0..<8).map { counted.configuration($0) }) }
+        #expect(requests == Requests(tables: 1, irqfds: 6, sets: 2))
+    }
+
     @Test("counted: a line takes an irqfd, and no table where its pin has a route; its mask also swaps its trigger")
     func line() throws {
         let counted = try Counted(.legacy, count: 1)

@@ -11,15 +11,9 @@ internal import VFIOUser
 /// few descriptors, so an MSI block comes in parts: the whole of it, as large as the guest has allowed it to be, is enabled
 /// with the first.
 final class UserInterrupts: Sendable {
-    private struct State: Sendable {
-        /// Whether the client has masked the line by itself.
-        var isLineMasked = false
-        /// How many vectors the MSI block has that is on.
-        var block = 0
-    }
-
     private let session: any DeviceSession
-    private let state = Lock(State())
+    /// Whether the client has masked the line by itself.
+    private let isLineMasked = Lock(false)
 
     init(_ session: any DeviceSession) { self.session = session }
 
@@ -49,11 +43,9 @@ final class UserInterrupts: Sendable {
             case (.trigger, .eventfds):
                 if type == .legacy {
                     try UserInterrupts.wireLine(eventfds.first, device)
-                    state.withLock { $0.isLineMasked = false }
+                    isLineMasked.withLock { $0 = false }
                 } else {
-                    let block = state.withLock { $0.block }
-                    let now = try UserInterrupts.wire(type, range, eventfds, device, block: block, allowed: allowed)
-                    state.withLock { $0.block = now }
+                    try UserInterrupts.wire(type, range, eventfds, device, allowed: allowed)
                 }
             case (.trigger, let data):
                 for index in UserInterrupts.chosen(range, data) { try device.live(type).trigger(index) }
@@ -61,11 +53,11 @@ final class UserInterrupts: Sendable {
             case (.mask, let data):
                 if UserInterrupts.chosen(range, data).isEmpty { return }
                 try device.live(.legacy).mask(0)
-                state.withLock { $0.isLineMasked = true }
+                isLineMasked.withLock { $0 = true }
             case (.unmask, let data):
                 if UserInterrupts.chosen(range, data).isEmpty { return }
-                try UserInterrupts.unmaskLine(device, wasMasked: state.withLock { $0.isLineMasked })
-                state.withLock { $0.isLineMasked = false }
+                try UserInterrupts.unmaskLine(device, wasMasked: isLineMasked.withLock { $0 })
+                isLineMasked.withLock { $0 = false }
             }
         }
     }
@@ -106,37 +98,43 @@ final class UserInterrupts: Sendable {
         try group.unmask(0)
     }
 
-    /// Gives a range of vectors these eventfds, or none. `block`: the size of the MSI block that is on. Returns that size
-    /// as it is then.
+    /// Gives a range of vectors these eventfds, or none. `allowed`: how many MSI vectors the guest allows.
     private static func wire(
-        _ type: InterruptType, _ range: Range<Int>, _ eventfds: [EventFD], _ device: DeviceInterrupts, block: Int,
-        allowed: Int
-    ) throws(InterruptError) -> Int {
+        _ type: InterruptType, _ range: Range<Int>, _ eventfds: [EventFD], _ device: DeviceInterrupts, allowed: Int
+    ) throws(InterruptError) {
         let group = try device.makeGroup(type)
         let isOn = device.workingType == type
-        // The kernel adds no vector to a block that is on.
-        let isTooSmall = type == .msi && range.upperBound > block
-        var masked = [Bool](repeating: true, count: group.count)
-        if isOn, isTooSmall {
-            masked = group.snapshot().vectors.enumerated().map { $0 >= block || $1.isMasked }
-            try device.switchTo(nil)
+        let size = isOn ? group.blockSize : 0
+        guard range.upperBound > size else { return try rewire(range, eventfds, group) }
+        // Those that the device cannot signal yet. The others are as they are, should there be no room for these.
+        let added = max(size, range.lowerBound)..<range.upperBound
+        let own = eventfds.suffix(added.count)
+        if !own.isEmpty { try group.setNotifiers(first: added.lowerBound, Array(own)) }
+        let count = type == .msix ? group.count : blockSize(max(range.upperBound, allowed), atMost: group.count)
+        let configurations = (0..<count).map { index in
+            InterruptConfiguration(startsMasked: own.isEmpty || !added.contains(index))
         }
-        if !eventfds.isEmpty { try group.setNotifiers(first: range.lowerBound, eventfds) }
-        if isOn, !isTooSmall {
-            if eventfds.isEmpty { try group.mask(range, releasing: type == .msix) } else { try group.unmask(range) }
-            return block
+        do throws(InterruptError) {
+            if isOn { try group.enlarge(configurations) } else { try device.switchTo(type, configurations) }
+        } catch {
+            try? group.setNotifiers(first: added.lowerBound, own.map { _ in nil })
+            throw error
         }
-        let count = type == .msix ? group.count : size(max(range.upperBound, allowed), atMost: group.count)
-        try device.switchTo(
-            type,
-            (0..<count).map { index in
-                InterruptConfiguration(startsMasked: range.contains(index) ? eventfds.isEmpty : masked[index])
-            })
-        return type == .msi ? count : 0
+        let before = range.lowerBound..<added.lowerBound
+        if !before.isEmpty { try rewire(before, Array(eventfds.prefix(before.count)), group) }
+    }
+
+    /// Gives vectors that the device can signal these eventfds, or none.
+    private static func rewire(
+        _ range: Range<Int>, _ eventfds: [EventFD], _ group: InterruptSourceGroup
+    ) throws(InterruptError) {
+        if eventfds.isEmpty { return try group.mask(range, releasing: group.type == .msix) }
+        try group.setNotifiers(first: range.lowerBound, eventfds)
+        try group.unmask(range)
     }
 
     /// The size of an MSI block that has `count` vectors.
-    private static func size(_ count: Int, atMost most: Int) -> Int {
+    private static func blockSize(_ count: Int, atMost most: Int) -> Int {
         var size = 1
         while size < count, size < most { size *= 2 }
         return min(size, most)
