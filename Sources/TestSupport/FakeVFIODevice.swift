@@ -47,6 +47,7 @@ public final class FakeVFIODevice: Sendable {
         var configuration: [UInt8]
         var bars: [Int: [UInt8]]
         var interrupts = FakeVFIOInterrupts()
+        var isSilent = false
         var openCount = 0
         var resetCount = 0
         var hotResetCount = 0
@@ -75,6 +76,10 @@ public final class FakeVFIODevice: Sendable {
     public var command: UInt16 {
         state.withLock { UInt16($0.configuration[5]) << 8 | UInt16($0.configuration[4]) }
     }
+
+    /// From now on the device answers, or it does not: all but its ids, which VFIO knows, reads as all ones, and what is
+    /// written is lost.
+    public func setAnswering(_ answers: Bool) { state.withLock { $0.isSilent = !answers } }
 
     /// The bytes of a BAR; empty if it has none of that index.
     public func bar(_ index: Int) -> [UInt8] { state.withLock { $0.bars[index] ?? [] } }
@@ -241,7 +246,11 @@ private final class FakeVFIODeviceFile: FakeFile {
         let (region, start) = (Int(offset >> 40), Int(truncatingIfNeeded: offset & (1 << 40 - 1)))
         return try device.state.withLock { (state) throws(KernelError) in
             guard start < state.size(ofRegion: region) else { throw KernelError("pread", .invalidArgument) }
-            let bytes = region == 7 ? state.visibleConfiguration : state.bars[region] ?? []
+            var bytes = region == 7 ? state.visibleConfiguration : state.bars[region] ?? []
+            if state.isSilent {
+                let known = region == 7 ? 4 : 0
+                bytes.replaceSubrange(known..., with: [UInt8](repeating: 0xff, count: bytes.count - known))
+            }
             return Array(bytes[start...].prefix(count))
         }
     }
@@ -274,6 +283,7 @@ extension FakeVFIODevice.State {
 
     mutating func write(_ bytes: [UInt8], _ region: Int, _ start: Int) -> Int {
         let count = min(bytes.count, size(ofRegion: region) - start)
+        if isSilent { return count }
         let wasDisabled = isLineDisabled
         for (index, byte) in bytes.prefix(count).enumerated() {
             if region != 7 {

@@ -22,7 +22,7 @@ import Testing
     func msi(encoding: UInt8) throws {
         let config = ConfigurationShadowTests.config { $0.addMSI(encoding: encoding) }
         let base = try place(config, .msi)
-        var shadow = ConfigurationShadow(config)
+        var shadow = try #require(ConfigurationShadow(config))
         #expect(shadow.msiVectors == 1)
         // Four vectors allowed, and on.
         #expect(shadow.take([0xff & ~0x50 | 0x20, 0xff], at: base + 2) == [.init(offset: base + 3, bytes: [0xff])])
@@ -45,7 +45,7 @@ import Testing
     @Test("Of MSI-X it is whether it is on and masked; the size of the table stays") func msix() throws {
         let config = ConfigurationShadowTests.config { $0.addMSIX(vectors: 5) }
         let base = try place(config, .msix)
-        var shadow = ConfigurationShadow(config)
+        var shadow = try #require(ConfigurationShadow(config))
         #expect(shadow.msiVectors == nil)
         #expect(shadow.take([0xff, 0xff], at: base + 2) == [.init(offset: base + 2, bytes: [0xff])])
         var control = [config.byte(at: Int(base) + 2) ?? 0, config.byte(at: Int(base) + 3) ?? 0]
@@ -59,7 +59,7 @@ import Testing
             $0.addMSI(encoding: 0)
             $0.addMSIX(vectors: 5)
         }
-        var shadow = ConfigurationShadow(config)
+        var shadow = try #require(ConfigurationShadow(config))
         let parts = shadow.take([UInt8](repeating: 0x55, count: config.bytes.count), at: 0)
         let written = Set(parts.flatMap { part in part.bytes.indices.map { Int(part.offset) + $0 } })
         let msi = Int(try place(config, .msi))
@@ -72,13 +72,23 @@ import Testing
 
     @Test("Reserved numbers of vectors, and a function without either, change nothing") func odd() throws {
         let config = ConfigurationShadowTests.config { $0.addMSI(encoding: 0) }
-        var shadow = ConfigurationShadow(config)
+        var shadow = try #require(ConfigurationShadow(config))
         for exponent: UInt8 in 5...7 {
             _ = shadow.take([exponent << 4], at: try place(config, .msi) + 2)
             #expect(shadow.msiVectors == 32)
         }
-        var none = ConfigurationShadow(ConfigSpace([]))
+        var none = try #require(ConfigurationShadow(ConfigSpace([])))
         #expect(none.take([1, 2], at: .max) == [.init(offset: .max, bytes: [1, 2])])
         #expect(none.msiVectors == nil)
+    }
+
+    @Test("A function that does not answer has no registers that could be known", arguments: [0, 6])
+    func silent(register: Int) {
+        var bytes = ConfigurationShadowTests.config { $0.addMSI(encoding: 0) }.bytes
+        #expect(ConfigurationShadow(ConfigSpace(bytes)) != nil)
+        // VFIO may know the ids nevertheless.
+        (bytes[register], bytes[register + 1]) = (0xff, 0xff)
+        #expect(ConfigurationShadow(ConfigSpace(bytes)) == nil)
+        #expect(ConfigurationShadow(ConfigSpace([UInt8](repeating: 0xff, count: 256))) == nil)
     }
 }

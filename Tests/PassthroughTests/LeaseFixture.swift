@@ -49,10 +49,11 @@ struct LeaseFixture {
     /// What somebody else has open.
     private let elsewhere: SharedDescriptor?
 
-    /// `existing`: a host that an earlier vfiod has left, with its records. `before`: what somebody else opens first. `stops`
-    /// gets the stop points.
+    /// `existing`: a host that an earlier vfiod has left, with its records. `before`: what somebody else opens first. `like`
+    /// says what the devices are like. `stops` gets the stop points.
     init(
         _ existing: FakeHost? = nil, canReset: Bool = true, before: ((FakeKernel) throws -> OwnedDescriptor)? = nil,
+        like: (inout FakeVFIODevice.Configuration) -> Void = { _ in },
         stops: @escaping @Sendable (StopPoint) -> Void = { _ in }
     ) async throws {
         nic = try #require(PCIAddress("0000:00:11.0"))
@@ -68,6 +69,7 @@ struct LeaseFixture {
         var configuration = FakeVFIODevice.Configuration(intxCount: 1, msiCount: 1, msixCount: 5)
         configuration.canReset = canReset
         configuration.bars = [0: [UInt8](repeating: 0, count: 4096)]
+        like(&configuration)
         device = FakeVFIODevice("\(nic)", configuration)
         neighbour = FakeVFIODevice("\(other)", configuration)
         vfio.add(device, iommuGroup: 3)

@@ -20,8 +20,10 @@ struct ConfigurationShadow: Sendable {
     private var registers: [UInt64: (value: UInt8, writable: UInt8)] = [:]
     private var msiControl: UInt64?
 
-    /// Begins with what the function shows.
-    init(_ config: ConfigSpace) {
+    /// Begins with what the function shows. Nil for one that does not answer: where its capabilities are is not known
+    /// then. VFIO knows its ids by itself, so that the status register has to tell, which has bits that read 0.
+    init?(_ config: ConfigSpace) {
+        if config.word(at: 0x00) == 0xffff || config.word(at: 0x06) == 0xffff { return nil }
         for capability in config.capabilities {
             let base = capability.offset
             switch capability.id {

@@ -19,10 +19,15 @@ public protocol DeviceSession: Sendable {
     func unmap(_ range: DMARange) async throws(LeaseError)
 
     /// Reads a region of the device. What its guest has written to the capabilities of MSI and MSI-X reads as written.
+    ///
+    /// A long read, as a long write, is made in pieces, between which the session may end.
     func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8]
 
     /// Writes a region of the device. What of it is for the messages of MSI and MSI-X, and whether they are on, does not
-    /// reach the device: its messages are the host's.
+    /// reach the device: its messages are the host's. So nothing is written to a configuration space that does not answer
+    /// (EIO), of which is not known where that would be.
+    ///
+    /// Of a write that throws, pieces may have been made.
     func write(region: Int, at offset: UInt64, _ bytes: [UInt8]) async throws(LeaseError)
 
     /// How many MSI vectors its guest has last allowed, by what it wrote; nil if the device has no MSI.

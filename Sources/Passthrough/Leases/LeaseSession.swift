@@ -115,34 +115,65 @@ final class LeaseSession: DeviceSession {
     }
 
     func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8] {
-        try await onRegion(region, "read a region") { [self] (region) throws(KernelError) in
-            var bytes = try region.read(at: offset, count: count)
-            if region.index == .configuration { try currentShadow(region).fill(&bytes, at: offset) }
-            return bytes
+        let step = "read a region"
+        var bytes: [UInt8] = []
+        for piece in try pieces(of: region, step, at: offset, count: count) {
+            bytes += try await onRegion(region, step) { [self] (region) throws(KernelError) in
+                try LeaseSession.require(region, offset, count)
+                var bytes = try region.read(at: piece.lowerBound, count: piece.count)
+                if region.index == .configuration { try currentShadow(region)?.fill(&bytes, at: piece.lowerBound) }
+                return bytes
+            }
         }
+        return bytes
     }
 
     func write(region: Int, at offset: UInt64, _ bytes: [UInt8]) async throws(LeaseError) {
-        try await onRegion(region, "write a region") { [self] (region) throws(KernelError) in
-            guard region.index == .configuration else { return try region.write(bytes, at: offset) }
-            var current = try currentShadow(region)
-            for part in current.take(bytes, at: offset) { try region.write(part.bytes, at: part.offset) }
-            shadow.withLock { $0 = current }
+        let step = "write a region"
+        var rest = bytes[...]
+        for piece in try pieces(of: region, step, at: offset, count: bytes.count) {
+            let part = Array(rest.prefix(piece.count))
+            rest = rest.dropFirst(piece.count)
+            try await onRegion(region, step) { [self] (region) throws(KernelError) in
+                try LeaseSession.require(region, offset, bytes.count)
+                guard region.index == .configuration else { return try region.write(part, at: piece.lowerBound) }
+                guard var current = try currentShadow(region) else {
+                    throw KernelError("pwrite", on: "the configuration space of \(address) does not answer", .ioError)
+                }
+                for run in current.take(part, at: piece.lowerBound) { try region.write(run.bytes, at: run.offset) }
+                shadow.withLock { $0 = current }
+            }
         }
     }
 
     func allowedMSIVectors() async throws(LeaseError) -> Int? {
         try await onRegion(Int(VFIORegionIndex.configuration.rawValue), "read a region") {
-            [self] (region) throws(KernelError) in try currentShadow(region).msiVectors
+            [self] (region) throws(KernelError) in try currentShadow(region)?.msiVectors
         }
     }
 
-    /// On the lane.
-    private func currentShadow(_ region: VFIORegion) throws(KernelError) -> ConfigurationShadow {
+    /// What the guest has written so far; nil while configuration space does not answer. On the lane.
+    private func currentShadow(_ region: VFIORegion) throws(KernelError) -> ConfigurationShadow? {
         if let shadow = shadow.withLock({ $0 }) { return shadow }
         let made = ConfigurationShadow(ConfigSpace(try region.read(at: 0, count: Int(min(region.size, 256)))))
         shadow.withLock { $0 = made }
         return made
+    }
+
+    private func pieces(
+        of region: Int, _ step: String, at offset: UInt64, count: Int
+    ) throws(LeaseError) -> RegionPieces {
+        guard let pieces = RegionPieces(of: count, at: offset) else {
+            throw .kernel(step: step, KernelError(step, on: "\(count) bytes of region \(region)", .invalidArgument))
+        }
+        return pieces
+    }
+
+    /// Refuses an access that the region does not have all of, before any piece of it is made.
+    private static func require(_ region: VFIORegion, _ offset: UInt64, _ count: Int) throws(KernelError) {
+        guard offset < region.size, UInt64(clamping: count) <= region.size - offset else {
+            throw KernelError("access", on: "\(region.index): outside \(region.size) bytes", .invalidArgument)
+        }
     }
 
     private func onRegion<Value: Sendable>(
