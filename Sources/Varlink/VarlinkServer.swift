@@ -57,18 +57,11 @@ public actor VarlinkServer {
     private let gate: (any ConnectionGate)?
     private let report: @Sendable (Event) -> Void
     private let closer = DescriptorCloser()
-    private var listeners: [Listener] = []
+    private var listeners: [WatchedListener] = []
     private var connections: [ConnectionID: VarlinkConnection] = [:]
     private var lastID: ConnectionID = 0
     private var isStopping = false
     private var stopped: [CheckedContinuation<Void, Never>] = []
-
-    private final class Listener: Sendable {
-        let socket: UnixListener
-        init(_ socket: consuming UnixListener) { self.socket = socket }
-    }
-
-    private var registrations: [EventLoop.Registration] = []
 
     /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -94,17 +87,21 @@ public actor VarlinkServer {
 
     /// Accepts connections from `socket` from now on.
     public func listen(_ socket: consuming UnixListener) throws(KernelError) {
-        let listener = Listener(socket)
-        registrations.append(try watch(listener))
-        listeners.append(listener)
+        listeners.append(
+            try WatchedListener(socket, on: loop, report: { [report] in report(.notAccepting($0)) }) {
+                [weak self] (listener) throws(KernelError) in
+                guard let self else { return }
+                try self.assumeIsolated { server in
+                    Result { () throws(KernelError) in try server.accept(from: listener) }
+                }.get()
+            })
     }
 
     /// Accepts nothing more and begins no call; returns once those that run have been answered, at the latest after
     /// `deadline`. Returns whether all were.
     public func stop(within deadline: Duration) async -> Bool {
         isStopping = true
-        for registration in registrations { loop.unwatch(registration) }
-        registrations = []
+        for listener in listeners { listener.stop() }
         listeners = []
         for (id, connection) in connections {
             if connection.isQuiet { close(id) } else { connection.endStream() }
@@ -132,41 +129,10 @@ public actor VarlinkServer {
         stopped = []
     }
 
-    private func watch(_ listener: Listener) throws(KernelError) -> EventLoop.Registration {
-        try loop.watch(listener.socket.descriptor.rawValue, for: .readable) { [weak self, weak listener] _ in
-            guard let self, let listener else { return }
-            self.assumeIsolated { $0.accept(from: listener) }
-        }
-    }
-
-    private func accept(from listener: Listener) {
+    private func accept(from listener: WatchedListener) throws(KernelError) {
         guard !isStopping else { return }
-        do throws(KernelError) {
-            // One per turn: those who are connected come first.
-            if let socket = try listener.socket.accept() { try admit(socket) }
-        } catch {
-            report(.notAccepting(error))
-            pauseAccepting()
-        }
-    }
-
-    /// A listener stays readable while descriptors or memory are short: it must not keep the loop busy.
-    private func pauseAccepting() {
-        for registration in registrations { loop.unwatch(registration) }
-        registrations = []
-        Task {
-            try? await Task.sleep(for: .seconds(1))
-            // Several pauses may have begun in one turn; the first of them ends all.
-            guard !isStopping, registrations.isEmpty else { return }
-            for listener in listeners {
-                do throws(KernelError) {
-                    registrations.append(try watch(listener))
-                } catch {
-                    report(.notAccepting(error))
-                    return pauseAccepting()
-                }
-            }
-        }
+        // One per turn: those who are connected come first.
+        if let socket = try listener.accept() { try admit(socket) }
     }
 
     private func admit(_ socket: consuming UnixSocket) throws(KernelError) {
