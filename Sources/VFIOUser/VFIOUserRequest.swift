@@ -38,6 +38,15 @@ public struct VFIOUserAccess: Hashable, Sendable {
     public init(region: UInt32, offset: UInt64) {
         (self.region, self.offset) = (region, offset)
     }
+
+    /// What an answer repeats of it.
+    func place(_ count: Int) -> [UInt8] {
+        var writer = PayloadWriter()
+        writer.add(offset)
+        writer.add(region)
+        writer.add(UInt32(clamping: count))
+        return writer.bytes
+    }
 }
 
 /// VFIO_USER_DEVICE_SET_IRQS: what is to become of a range of interrupts.
@@ -116,14 +125,15 @@ extension VFIOUserRequest {
         static let all: UInt32 = 2
     }
 
-    private static let infoSize: UInt32 = 16
-    private static let regionInfoSize: UInt32 = 32
+    static let infoSize: UInt32 = 16
+    static let regionInfoSize: UInt32 = 32
     private static let mapSize: UInt32 = 32
     private static let unmapSize: UInt32 = 24
     private static let multiLimit: UInt64 = 4096
 
     /// Takes a message apart. `transferLimit`: the most data of one read or write, bytes. Throws EINVAL for what is not
-    /// sound, ENOTSUP for what this server does not do and says so.
+    /// sound, ENOTSUP for what this server does not do and says so, ENOTTY for features, of which there are none: that is
+    /// what VFIO says of one that a device has not (VFIO_DEVICE_FEATURE).
     public init(_ message: VFIOUserMessage, transferLimit: Int) throws(Errno) {
         guard message.header.isCommand, let command = VFIOUserCommand(rawValue: message.header.command) else {
             throw .invalidArgument
@@ -144,7 +154,8 @@ extension VFIOUserRequest {
             case .regionWrite: VFIOUserRequest.write(&reader, transferLimit)
             case .regionWriteMulti: VFIOUserRequest.writeMulti(&reader)
             case .deviceReset: .reset
-            case .deviceGetRegionIOFDs, .deviceFeature, .migrationDataRead, .migrationDataWrite: throw .notSupported
+            case .deviceFeature: throw .inappropriateIOCTLForDevice
+            case .deviceGetRegionIOFDs, .migrationDataRead, .migrationDataWrite: throw .notSupported
             // Only a server sends these.
             case .dmaRead, .dmaWrite: nil
             }

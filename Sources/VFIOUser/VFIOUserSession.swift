@@ -3,10 +3,8 @@ public import SystemPackage
 
 /// The server's side of one connection: answers one message after the other, without any I/O of its own.
 ///
-/// A client that never looks at the error flag (the rust-vmm crate) waits for ever for the rest of an answer that is only a
-/// header. So where the answer to a sound request has a payload, it has one even if the device failed: all ones for what
-/// cannot be read, as a bus answers, and nothing for what the device does not have. What is not sound, and what has no
-/// payload anyway, gets the error.
+/// A region that does not answer reads as all ones, as from a bus, and what is written to it is lost. How what is refused is
+/// answered stands in VFIOUserRequest+Neutral.swift.
 public struct VFIOUserSession: Sendable {
     /// What this server takes.
     public struct Limits: Hashable, Sendable {
@@ -22,44 +20,37 @@ public struct VFIOUserSession: Sendable {
         public var message: Int { transfer + VFIOUserHeader.size + 16 }
     }
 
-    /// What stays of it from one message to the next.
-    public struct State: Hashable, Sendable, Codable {
-        /// The minor version that was agreed on; nil before that.
-        public internal(set) var minorVersion: UInt16?
-
-        /// Of a connection on which nothing was said yet.
-        public init() {}
-    }
-
     // A client of 16 refuses more (QEMU), and takes no notice of fewer.
     private static let descriptors = 16
     private static let pageSizes: UInt64 = 4096
 
-    /// What stays of it from one message to the next.
-    public private(set) var state: State
+    /// The minor version that was agreed on; nil before that.
+    public private(set) var minorVersion: UInt16?
     private let device: any VFIOUserDevice
     private let limits: Limits
     private let report: @Sendable (VFIOUserCommand?, Errno) -> Void
 
-    /// Serves `device`, on a new connection or, with a `state`, on one that an earlier session began. `report` is told of
-    /// what failed.
+    /// Serves `device` on a new connection. `report` is told of what failed.
     public init(
-        _ device: any VFIOUserDevice, limits: Limits = Limits(), state: State = State(),
+        _ device: any VFIOUserDevice, limits: Limits = Limits(),
         report: @escaping @Sendable (VFIOUserCommand?, Errno) -> Void = { _, _ in }
     ) {
-        (self.device, self.limits, self.state, self.report) = (device, limits, state, report)
+        (self.device, self.limits, self.report) = (device, limits, report)
     }
 
     /// Carries out what a message asks for. Returns the answer; nil if none is wanted.
     public mutating func answer(_ message: VFIOUserMessage) async -> VFIOUserAnswer? {
         let header = message.header
+        var request: VFIOUserRequest?
         let answer: VFIOUserAnswer
         do throws(Errno) {
-            let request = try VFIOUserRequest(message, transferLimit: limits.transfer)
-            answer = VFIOUserAnswer(to: header, try await carryOut(request, message))
+            let sound = try VFIOUserRequest(message, transferLimit: limits.transfer)
+            request = sound
+            answer = VFIOUserAnswer(to: header, try await carryOut(sound, message))
         } catch {
             report(VFIOUserCommand(rawValue: header.command), error)
-            answer = VFIOUserAnswer(to: header, refusing: error)
+            let neutral = minorVersion ?? 0 > 0 ? request?.neutralPayload : nil
+            answer = neutral.map { VFIOUserAnswer(to: header, $0) } ?? VFIOUserAnswer(to: header, refusing: error)
         }
         return header.wantsNoReply ? nil : answer
     }
@@ -68,7 +59,7 @@ public struct VFIOUserSession: Sendable {
         _ request: VFIOUserRequest, _ message: VFIOUserMessage
     ) async throws(Errno) -> [UInt8] {
         if case .version(let proposed) = request { return try agree(on: proposed) }
-        guard state.minorVersion != nil else { throw .invalidArgument }
+        guard minorVersion != nil else { throw .invalidArgument }
         switch request {
         case .version: return []
         case .map(let iova, let size, let offset, let isWritable):
@@ -87,11 +78,11 @@ public struct VFIOUserSession: Sendable {
             return []
         case .read(let access, let count):
             try check(access, count, try await device.describe(), \.isReadable)
-            return VFIOUserSession.place(access, count) + (await read(access, count))
+            return access.place(count) + (await read(access, count))
         case .write(let access, let bytes):
             try check(access, bytes.count, try await device.describe(), \.isWritable)
             await write(bytes, access)
-            return VFIOUserSession.place(access, bytes.count)
+            return access.place(bytes.count)
         case .writeMulti(let writes):
             let description = try await device.describe()
             for (access, bytes) in writes { try check(access, bytes.count, description, \.isWritable) }
@@ -106,11 +97,11 @@ public struct VFIOUserSession: Sendable {
     }
 
     private mutating func agree(on proposed: VFIOUserVersion) throws(Errno) -> [UInt8] {
-        guard state.minorVersion == nil, proposed.major == VFIOUserVersion.current.major else {
+        guard minorVersion == nil, proposed.major == VFIOUserVersion.current.major else {
             throw .invalidArgument
         }
         let minor = min(proposed.minor, VFIOUserVersion.current.minor)
-        state.minorVersion = minor
+        minorVersion = minor
         return VFIOUserVersion(
             major: VFIOUserVersion.current.major, minor: minor,
             capabilities: VFIOUserCapabilities(
@@ -149,14 +140,6 @@ public struct VFIOUserSession: Sendable {
         let given = message.descriptors?.rawValues.count ?? 0
         // None at all takes away those that there are.
         guard given == 0 || request.data == .eventfds && given == Int(request.count) else { throw .invalidArgument }
-    }
-
-    private static func place(_ access: VFIOUserAccess, _ count: Int) -> [UInt8] {
-        var writer = PayloadWriter()
-        writer.add(access.offset)
-        writer.add(access.region)
-        writer.add(UInt32(clamping: count))
-        return writer.bytes
     }
 }
 

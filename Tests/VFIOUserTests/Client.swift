@@ -1,6 +1,7 @@
 import LinuxSystem
 import SystemPackage
 import TestSupport
+import Testing
 import VFIOUser
 
 /// Puts messages together as a client does.
@@ -41,18 +42,31 @@ enum Client {
     }
 }
 
+/// The error of an answer, nil for none; fails if it is not to be an answer to `Client.message`.
+func error(of answer: VFIOUserAnswer?) throws -> Errno? {
+    let header = try #require(answer.flatMap { VFIOUserHeader($0.bytes) })
+    #expect(!header.isCommand && header.messageID == 7 && header.messageSize == UInt32(answer?.bytes.count ?? 0))
+    return header.errorNumber == 0 ? nil : Errno(rawValue: CInt(header.errorNumber))
+}
+
+/// What comes after the header of an answer that is no error.
+func payload(of answer: VFIOUserAnswer?) throws -> [UInt8] {
+    #expect(try error(of: answer) == nil)
+    return Array((answer?.bytes ?? []).dropFirst(VFIOUserHeader.size))
+}
+
 /// What a session asked of its device.
 final class RecordingDevice: VFIOUserDevice {
     private struct State {
         var calls: [String] = []
         var failure: Errno?
-        var memory: [UInt32: [UInt8]] = [:]
     }
 
     private let state = Lock(State())
-    let description: VFIOUserDeviceDescription
+    /// Nil for one that cannot be described.
+    let description: VFIOUserDeviceDescription?
 
-    init(_ description: VFIOUserDeviceDescription = RecordingDevice.card) { self.description = description }
+    init(_ description: VFIOUserDeviceDescription? = RecordingDevice.card) { self.description = description }
 
     /// A card with a BAR, configuration space and three types of interrupts.
     static let card: VFIOUserDeviceDescription = {
@@ -78,7 +92,10 @@ final class RecordingDevice: VFIOUserDevice {
         }
     }
 
-    func describe() async throws(Errno) -> VFIOUserDeviceDescription { description }
+    func describe() async throws(Errno) -> VFIOUserDeviceDescription {
+        guard let description else { throw .ioError }
+        return description
+    }
 
     func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8] {
         try note("read \(access.region)+\(access.offset) \(count)")

@@ -7,22 +7,11 @@ import VFIOUser
 @Suite("vfio-user server session") struct SessionTests {
     private let device = RecordingDevice()
 
-    private func session(agreed: Bool = true) async -> VFIOUserSession {
+    /// A session on which this minor version was agreed; none, for nil.
+    private func session(minor: UInt16? = 0) async -> VFIOUserSession {
         var session = VFIOUserSession(device)
-        if agreed { _ = await session.answer(Client.message(.version, Client.version())) }
+        if let minor { _ = await session.answer(Client.message(.version, Client.version(minor: minor))) }
         return session
-    }
-
-    /// The error of an answer, nil for none; fails if it is not to be an answer to `Client.message`.
-    private func error(_ answer: VFIOUserAnswer?) throws -> Errno? {
-        let header = try #require(answer.flatMap { VFIOUserHeader($0.bytes) })
-        #expect(!header.isCommand && header.messageID == 7 && header.messageSize == UInt32(answer?.bytes.count ?? 0))
-        return header.errorNumber == 0 ? nil : Errno(rawValue: CInt(header.errorNumber))
-    }
-
-    private func payload(_ answer: VFIOUserAnswer?) throws -> [UInt8] {
-        #expect(try error(answer) == nil)
-        return Array((answer?.bytes ?? []).dropFirst(VFIOUserHeader.size))
     }
 
     @Test("A version is agreed on, once, in an answer that fits where the client's own did")
@@ -31,22 +20,22 @@ import VFIOUser
         let text =
             #"{"capabilities":{"migration":{"max_bitmap_size":268435456,"pgsize":4096},"max_msg_fds":16,"#
             + #""write_multiple":true,"max_data_xfer_size":1048576,"pgsizes":4096,"max_dma_maps":65535}}"#
-        var session = await session(agreed: false)
+        var session = await session(minor: nil)
         let proposal = Client.version(text)
-        let answer = try payload(await session.answer(Client.message(.version, proposal)))
+        let answer = try payload(of: await session.answer(Client.message(.version, proposal)))
         #expect(answer.count <= proposal.count)
         let agreed = try #require(VFIOUserVersion(answer))
         #expect((agreed.major, agreed.minor) == (0, 0))
         #expect(agreed.capabilities.maximumDescriptors == 16 && agreed.capabilities.pageSizes == 4096)
         #expect(agreed.capabilities.maximumTransfer == 16 << 20)
         #expect(answer.last == 0)
-        #expect(try error(await session.answer(Client.message(.version, proposal))) == .invalidArgument)
-        var other = await self.session(agreed: false)
-        let newer = try payload(await other.answer(Client.message(.version, Client.version(minor: 9))))
+        #expect(try error(of: await session.answer(Client.message(.version, proposal))) == .invalidArgument)
+        var other = await self.session(minor: nil)
+        let newer = try payload(of: await other.answer(Client.message(.version, Client.version(minor: 9))))
         #expect(VFIOUserVersion(newer)?.minor == 1)
-        var third = await self.session(agreed: false)
-        #expect(try error(await third.answer(Client.message(.version, Client.version(nil)))) == nil)
-        #expect(third.state.minorVersion == 0)
+        var third = await self.session(minor: nil)
+        #expect(try error(of: await third.answer(Client.message(.version, Client.version(nil)))) == nil)
+        #expect(third.minorVersion == 0)
     }
 
     @Test(
@@ -64,25 +53,18 @@ import VFIOUser
             Client.version(String(repeating: "[", count: 4000)),
         ])
     func badVersion(payload: [UInt8]) async throws {
-        var session = await session(agreed: false)
-        #expect(try error(await session.answer(Client.message(.version, payload))) == .invalidArgument)
-        #expect(session.state == VFIOUserSession.State())
-        #expect(try error(await session.answer(Client.message(.deviceReset))) == .invalidArgument)
+        var session = await session(minor: nil)
+        #expect(try error(of: await session.answer(Client.message(.version, payload))) == .invalidArgument)
+        #expect(session.minorVersion == nil)
+        #expect(try error(of: await session.answer(Client.message(.deviceReset))) == .invalidArgument)
         #expect(device.calls.isEmpty)
-        #expect(try error(await session.answer(Client.message(.version, Client.version()))) == nil)
-    }
-
-    @Test("A later session goes on where an earlier one stopped") func resumed() async throws {
-        let first = await session()
-        var second = VFIOUserSession(device, state: first.state)
-        #expect(try error(await second.answer(Client.message(.deviceReset))) == nil)
-        #expect(device.calls == ["reset"])
+        #expect(try error(of: await session.answer(Client.message(.version, Client.version()))) == nil)
     }
 
     @Test("What the device has is told in the kernel's structures") func description() async throws {
         var session = await session()
         let info = try payload(
-            await session.answer(
+            of: await session.answer(
                 Client.message(.deviceGetInfo, Client.bytes(UInt32(16), UInt32(0), UInt32(0), UInt32(0)))))
         #expect(info == Client.bytes(UInt32(16), UInt32(3), UInt32(9), UInt32(5)))
         func region(_ index: UInt32, argsz: UInt32 = 32) async -> VFIOUserAnswer? {
@@ -90,25 +72,25 @@ import VFIOUser
             return await session.answer(Client.message(.deviceGetRegionInfo, asked))
         }
         #expect(
-            try payload(await region(0))
+            try payload(of: await region(0))
                 == Client.bytes(UInt32(32), UInt32(3), UInt32(0), UInt32(0), UInt64(4096), UInt64(0)))
         #expect(
-            try payload(await region(6, argsz: .max))
+            try payload(of: await region(6, argsz: .max))
                 == Client.bytes(UInt32(32), UInt32(1), UInt32(6), UInt32(0), UInt64(65536), UInt64(0)))
         // One that it does not have, VGA among them, is empty.
-        #expect(try payload(await region(8)).dropFirst(4).allSatisfy { $0 == 0 || $0 == 8 })
-        #expect(try error(await region(9)) == .invalidArgument)
-        #expect(try error(await region(.max)) == .invalidArgument)
-        #expect(try error(await region(0, argsz: 31)) == .invalidArgument)
+        #expect(try payload(of: await region(8)).dropFirst(4).allSatisfy { $0 == 0 || $0 == 8 })
+        #expect(try error(of: await region(9)) == .invalidArgument)
+        #expect(try error(of: await region(.max)) == .invalidArgument)
+        #expect(try error(of: await region(0, argsz: 31)) == .invalidArgument)
         func irq(_ index: UInt32, argsz: UInt32 = 16) async -> VFIOUserAnswer? {
             await session.answer(
                 Client.message(.deviceGetIRQInfo, Client.bytes(argsz, UInt32(0), index, UInt32(0))))
         }
-        #expect(try payload(await irq(0)) == Client.bytes(UInt32(16), UInt32(0xf), UInt32(0), UInt32(1)))
-        #expect(try payload(await irq(1)) == Client.bytes(UInt32(16), UInt32(9), UInt32(1), UInt32(16)))
-        #expect(try payload(await irq(2)) == Client.bytes(UInt32(16), UInt32(1), UInt32(2), UInt32(5)))
-        for index in [3, 4, 5, UInt32.max] { #expect(try error(await irq(index)) == .invalidArgument) }
-        #expect(try error(await irq(0, argsz: 15)) == .invalidArgument)
+        #expect(try payload(of: await irq(0)) == Client.bytes(UInt32(16), UInt32(0xf), UInt32(0), UInt32(1)))
+        #expect(try payload(of: await irq(1)) == Client.bytes(UInt32(16), UInt32(9), UInt32(1), UInt32(16)))
+        #expect(try payload(of: await irq(2)) == Client.bytes(UInt32(16), UInt32(1), UInt32(2), UInt32(5)))
+        for index in [3, 4, 5, UInt32.max] { #expect(try error(of: await irq(index)) == .invalidArgument) }
+        #expect(try error(of: await irq(0, argsz: 15)) == .invalidArgument)
     }
 
     @Test("Reads and writes reach the region, and nothing outside of it") func access() async throws {
@@ -117,11 +99,12 @@ import VFIOUser
             Client.bytes(offset, region, count)
         }
         #expect(
-            try payload(await session.answer(Client.message(.regionRead, place(16, 7, 4)))) == place(16, 7, 4) + [
+            try payload(of: await session.answer(Client.message(.regionRead, place(16, 7, 4)))) == place(16, 7, 4) + [
                 0, 1, 2, 3,
             ])
         #expect(
-            try payload(await session.answer(Client.message(.regionWrite, place(8, 0, 2) + [9, 8]))) == place(8, 0, 2))
+            try payload(of: await session.answer(Client.message(.regionWrite, place(8, 0, 2) + [9, 8])))
+                == place(8, 0, 2))
         #expect(
             await session.answer(Client.message(.regionWrite, place(9, 0, 1) + [7], wantsNoReply: true)) == nil)
         let first = place(0, 0, 4) + [1, 2, 3, 4, 0, 0, 0, 0]
@@ -130,7 +113,8 @@ import VFIOUser
         let tooWide = place(0, 0, 9) + [UInt8](repeating: 0, count: 8)
         let (one, two) = (Client.bytes(UInt64(1)), Client.bytes(UInt64(2)))
         let multi = two + first + second
-        #expect(try payload(await session.answer(Client.message(.regionWriteMulti, multi))) == Client.bytes(UInt64(2)))
+        #expect(
+            try payload(of: await session.answer(Client.message(.regionWriteMulti, multi))) == Client.bytes(UInt64(2)))
         let done = ["read 7+16 4", "write 0+8 [9, 8]", "write 0+9 [7]", "write 0+0 [1, 2, 3, 4]", "write 0+4 [5]"]
         #expect(device.calls == done)
         for (offset, region, count): (UInt64, UInt32, UInt32) in [
@@ -138,20 +122,20 @@ import VFIOUser
             (4096, 0, 1), (0, 0, 1 << 25),
         ] {
             #expect(
-                try error(await session.answer(Client.message(.regionRead, place(offset, region, count))))
+                try error(of: await session.answer(Client.message(.regionRead, place(offset, region, count))))
                     == .invalidArgument)
         }
         // Not writable; too few bytes; too many; half a place; one bad place of two.
         for bad in [
             place(0, 6, 1) + [1], place(0, 0, 2) + [1], place(0, 0, 1) + [1, 2], Array(place(0, 0, 1).prefix(15)),
         ] {
-            #expect(try error(await session.answer(Client.message(.regionWrite, bad))) == .invalidArgument)
+            #expect(try error(of: await session.answer(Client.message(.regionWrite, bad))) == .invalidArgument)
         }
         for bad in [
             Client.bytes(UInt64(0)), Client.bytes(UInt64.max), two + first, one + tooWide, two + first + readOnly,
             multi + [0],
         ] {
-            #expect(try error(await session.answer(Client.message(.regionWriteMulti, bad))) == .invalidArgument)
+            #expect(try error(of: await session.answer(Client.message(.regionWriteMulti, bad))) == .invalidArgument)
         }
         #expect(device.calls == done)
     }
@@ -167,9 +151,11 @@ import VFIOUser
         device.fail(.ioError)
         let asked = Client.bytes(UInt64(0), UInt32(7), UInt32(4))
         #expect(
-            try payload(await session.answer(Client.message(.regionRead, asked))) == asked + [0xff, 0xff, 0xff, 0xff])
-        #expect(try payload(await session.answer(Client.message(.regionWrite, asked + [1, 2, 3, 4]))) == asked)
-        #expect(try error(await session.answer(Client.message(.deviceReset))) == .ioError)
+            try payload(of: await session.answer(Client.message(.regionRead, asked))) == asked + [
+                0xff, 0xff, 0xff, 0xff,
+            ])
+        #expect(try payload(of: await session.answer(Client.message(.regionWrite, asked + [1, 2, 3, 4]))) == asked)
+        #expect(try error(of: await session.answer(Client.message(.deviceReset))) == .ioError)
         #expect(told.withLock { $0 } == ["regionRead EIO", "regionWrite EIO", "deviceReset EIO"])
     }
 
@@ -180,27 +166,28 @@ import VFIOUser
         func map(_ flags: UInt32, argsz: UInt32 = 32, size: UInt64 = 8192) -> [UInt8] {
             Client.bytes(argsz, flags, UInt64(4096), UInt64(1 << 32), size)
         }
-        #expect(try payload(await session.answer(Client.message(.dmaMap, map(3), came))).isEmpty)
-        #expect(try payload(await session.answer(Client.message(.dmaMap, map(1 | 4)))).isEmpty)
+        #expect(try payload(of: await session.answer(Client.message(.dmaMap, map(3), came))).isEmpty)
+        #expect(try payload(of: await session.answer(Client.message(.dmaMap, map(1 | 4)))).isEmpty)
         for bad in [map(0), map(16 | 3), map(3, argsz: 31), map(3, size: 0), Array(map(3).dropLast())] {
-            #expect(try error(await session.answer(Client.message(.dmaMap, bad, came))) == .invalidArgument)
+            #expect(try error(of: await session.answer(Client.message(.dmaMap, bad, came))) == .invalidArgument)
         }
         func unmap(_ flags: UInt32, _ iova: UInt64, _ size: UInt64, argsz: UInt32 = 24) -> [UInt8] {
             Client.bytes(argsz, flags, iova, size)
         }
         for sound in [unmap(0, 1 << 32, 8192), unmap(2, 0, 0)] {
-            #expect(try payload(await session.answer(Client.message(.dmaUnmap, sound))) == sound)
+            #expect(try payload(of: await session.answer(Client.message(.dmaUnmap, sound))) == sound)
         }
         for bad in [unmap(0, 1, 0), unmap(2, 1, 0), unmap(2, 0, 1), unmap(4, 0, 1), unmap(0, 0, 1, argsz: 23)] {
-            #expect(try error(await session.answer(Client.message(.dmaUnmap, bad))) == .invalidArgument)
+            #expect(try error(of: await session.answer(Client.message(.dmaUnmap, bad))) == .invalidArgument)
         }
-        #expect(try error(await session.answer(Client.message(.dmaUnmap, unmap(1, 0, 4096)))) == .notSupported)
+        #expect(try error(of: await session.answer(Client.message(.dmaUnmap, unmap(1, 0, 4096)))) == .notSupported)
         #expect(
             device.calls == [
                 "map 4294967296 8192 4096 true 1", "map 4294967296 8192 4096 false 0", "unmap 4294967296 8192",
                 "unmap all",
             ])
-        #expect(try error(await session.answer(Client.message(.dmaUnmap, unmap(2, 0, 0), came))) == .invalidArgument)
+        #expect(
+            try error(of: await session.answer(Client.message(.dmaUnmap, unmap(2, 0, 0), came))) == .invalidArgument)
     }
 
     @Test("Interrupts are wired as the kernel would take it, and refused as it would") func interrupts() async throws {
@@ -211,7 +198,7 @@ import VFIOUser
         }
         func answer(_ payload: [UInt8], eventfds: Int = 0) async throws -> Errno? {
             let came = eventfds == 0 ? nil : try Client.received(Array(repeating: eventfd.rawValue, count: eventfds))
-            return try error(await session.answer(Client.message(.deviceSetIRQs, payload, came)))
+            return try error(of: await session.answer(Client.message(.deviceSetIRQs, payload, came)))
         }
         #expect(try await answer(set(0x24, 2, 1, 2), eventfds: 2) == nil)
         #expect(try await answer(set(0x24, 2, 0, 1)) == nil)
@@ -240,21 +227,25 @@ import VFIOUser
 
     @Test("What this server does not do, and what is no command, is said") func others() async throws {
         var session = await session()
-        for command in [VFIOUserCommand.deviceFeature, .migrationDataRead, .migrationDataWrite, .deviceGetRegionIOFDs] {
-            #expect(try error(await session.answer(Client.message(command, [0, 0, 0, 0]))) == .notSupported)
+        for command in [VFIOUserCommand.migrationDataRead, .migrationDataWrite, .deviceGetRegionIOFDs] {
+            #expect(try error(of: await session.answer(Client.message(command, [0, 0, 0, 0]))) == .notSupported)
         }
+        let feature = Client.bytes(UInt32(8), UInt32(1 << 18))
+        #expect(
+            try error(of: await session.answer(Client.message(.deviceFeature, feature))) == .inappropriateIOCTLForDevice
+        )
         for command in [VFIOUserCommand.dmaRead, .dmaWrite] {
-            #expect(try error(await session.answer(Client.message(command))) == .invalidArgument)
+            #expect(try error(of: await session.answer(Client.message(command))) == .invalidArgument)
         }
-        #expect(try error(await session.answer(Client.message(.deviceReset, [1]))) == .invalidArgument)
+        #expect(try error(of: await session.answer(Client.message(.deviceReset, [1]))) == .invalidArgument)
         for command in [0, 14, 19, UInt16.max] {
             let bytes = Client.bytes(UInt16(7), command, UInt32(16), UInt32(0), UInt32(0))
             let message = VFIOUserMessage(header: try #require(VFIOUserHeader(bytes)), payload: [])
-            #expect(try error(await session.answer(message)) == .invalidArgument)
+            #expect(try error(of: await session.answer(message)) == .invalidArgument)
         }
         // An answer to what was never asked.
         let header = VFIOUserHeader(answering: Client.message(.deviceReset).header, messageSize: 16)
-        #expect(try error(await session.answer(VFIOUserMessage(header: header, payload: []))) == .invalidArgument)
+        #expect(try error(of: await session.answer(VFIOUserMessage(header: header, payload: []))) == .invalidArgument)
         #expect(device.calls.isEmpty)
     }
 
