@@ -1,7 +1,8 @@
 public import LinuxSystem
 public import SystemPackage
 
-/// What a server session drives. A session makes one call at a time. What throws has changed nothing.
+/// What a server session drives. A session makes one call at a time. What throws has changed nothing, unless it says
+/// otherwise.
 public protocol VFIOUserDevice: Sendable {
     /// What the device has.
     func describe() async throws(Errno) -> VFIOUserDeviceDescription
@@ -9,7 +10,7 @@ public protocol VFIOUserDevice: Sendable {
     /// Reads `count` bytes of a region, all of which it has.
     func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8]
 
-    /// Writes bytes of a region, all of which it has.
+    /// Writes bytes of a region, all of which it has. What throws may have written some of them.
     func write(_ bytes: [UInt8], _ access: VFIOUserAccess) async throws(Errno)
 
     /// Lets the device see memory at `iova`: `size` bytes from `offset` of the memory that came along.
@@ -17,10 +18,12 @@ public protocol VFIOUserDevice: Sendable {
         iova: UInt64, size: UInt64, _ memory: ReceivedDescriptors?, at offset: UInt64, isWritable: Bool
     ) async throws(Errno)
 
-    /// Takes back all that lies within the range, which must cut no mapping in two; nil for all that there is.
+    /// Takes back all that lies within the range, which must cut no mapping in two; nil for all that there is. A mapping
+    /// that cannot be taken back stays, the others go, and the first error is thrown.
     func unmap(_ range: (iova: UInt64, size: UInt64)?) async throws(Errno)
 
-    /// Wires interrupts. `eventfds` came along.
+    /// Wires interrupts. `eventfds` came along. What throws leaves the type on that was on, with what is pending; of a range
+    /// of vectors, some may be as asked.
     func setIRQs(_ request: VFIOUserSetIRQs, _ eventfds: ReceivedDescriptors?) async throws(Errno)
 
     /// Resets the device.

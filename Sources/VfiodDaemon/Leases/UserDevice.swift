@@ -79,12 +79,18 @@ final class UserDevice: VFIOUserDevice {
     }
 
     func unmap(_ range: (iova: UInt64, size: UInt64)?) async throws(Errno) {
+        var failure: Errno?
         for (mapped, isBacked) in try memory.within(range) {
-            if isBacked {
-                try await asked { (session) async throws(LeaseError) in try await session.unmap(mapped) }
+            do throws(Errno) {
+                if isBacked {
+                    try await asked { (session) async throws(LeaseError) in try await session.unmap(mapped) }
+                }
+                memory.remove(mapped)
+            } catch {
+                failure = failure ?? error
             }
-            memory.remove(mapped)
         }
+        if let failure { throw failure }
     }
 
     func setIRQs(_ request: VFIOUserSetIRQs, _ eventfds: ReceivedDescriptors?) async throws(Errno) {
