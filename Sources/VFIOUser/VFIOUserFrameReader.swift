@@ -47,45 +47,52 @@ public struct VFIOUserFrameReader: Sendable {
         (self.messageLimit, self.descriptorLimit) = (messageLimit, descriptorLimit)
     }
 
-    /// Whether no part of a message waits for its rest.
-    public var isBetweenMessages: Bool { buffer.isEmpty && descriptors == nil }
-
-    /// Takes what one read brought, and returns what it completes, in order.
+    /// Takes what one read brought. Returns what it completes, in order, and what stands against what comes after that.
     ///
     /// A read ends behind the bytes that descriptors came with (unix_stream_read_generic, net/unix/af_unix.c), so they
-    /// belong to the message that it ends in, or ends with.
+    /// belong to the message that it ends in, or ends with. Those of an earlier read are of the first that ends in this.
     public mutating func feed(
         _ bytes: [UInt8], _ came: ReceivedDescriptors? = nil
-    ) throws(VFIOUserViolation) -> [VFIOUserMessage] {
+    ) -> (messages: [VFIOUserMessage], violation: VFIOUserViolation?) {
         buffer += bytes
-        var whole: [(VFIOUserHeader, [UInt8])] = []
-        var position = 0
-        while let header = VFIOUserHeader(Array(buffer[position...].prefix(VFIOUserHeader.size))) {
-            guard header.messageSize >= VFIOUserHeader.size else { throw .tooShort(header.messageSize) }
-            guard header.messageSize <= messageLimit, let size = Int(exactly: header.messageSize) else {
-                throw .tooLong(header.messageSize, limit: messageLimit)
-            }
-            guard buffer.count - position >= size else { break }
-            whole.append((header, Array(buffer[position + VFIOUserHeader.size..<position + size])))
-            position += size
-        }
-        buffer.removeFirst(position)
-        // Those that came before belong to the first message that ends here.
-        let earlier = descriptors
+        var came = came
         var messages: [VFIOUserMessage] = []
-        for (index, (header, payload)) in whole.enumerated() {
-            var own = index == 0 ? earlier : nil
-            if index == whole.count - 1, buffer.isEmpty, let came { own = join(own, came) }
-            messages.append(VFIOUserMessage(header: header, payload: payload, descriptors: own))
+        var position = 0
+        defer { buffer.removeFirst(position) }
+        do throws(VFIOUserViolation) {
+            while let (header, size) = try header(at: position), buffer.count - position >= size {
+                let payload = Array(buffer[position + VFIOUserHeader.size..<position + size])
+                position += size
+                var own = descriptors
+                descriptors = nil
+                if position == buffer.count, let last = came {
+                    own = try join(own, last)
+                    came = nil
+                }
+                messages.append(VFIOUserMessage(header: header, payload: payload, descriptors: own))
+            }
+            if let came { descriptors = try join(descriptors, came) }
+            return (messages, nil)
+        } catch {
+            return (messages, error)
         }
-        if !whole.isEmpty { descriptors = nil }
-        if let came, !buffer.isEmpty || whole.isEmpty { descriptors = join(descriptors, came) }
-        let most = (messages.map(\.descriptors) + [descriptors]).map { $0?.rawValues.count ?? 0 }.max() ?? 0
-        guard most <= descriptorLimit else { throw .descriptors(limit: descriptorLimit) }
-        return messages
     }
 
-    private func join(_ earlier: ReceivedDescriptors?, _ later: ReceivedDescriptors) -> ReceivedDescriptors {
-        earlier.map { ReceivedDescriptors($0, then: later) } ?? later
+    /// The header there, and how long its message is; nil if it is not whole yet.
+    private func header(at position: Int) throws(VFIOUserViolation) -> (VFIOUserHeader, size: Int)? {
+        guard let header = VFIOUserHeader(Array(buffer[position...].prefix(VFIOUserHeader.size))) else { return nil }
+        guard header.messageSize >= VFIOUserHeader.size else { throw .tooShort(header.messageSize) }
+        guard header.messageSize <= messageLimit, let size = Int(exactly: header.messageSize) else {
+            throw .tooLong(header.messageSize, limit: messageLimit)
+        }
+        return (header, size)
+    }
+
+    private func join(
+        _ earlier: ReceivedDescriptors?, _ later: ReceivedDescriptors
+    ) throws(VFIOUserViolation) -> ReceivedDescriptors {
+        let all = earlier.map { ReceivedDescriptors($0, then: later) } ?? later
+        guard all.rawValues.count <= descriptorLimit else { throw .descriptors(limit: descriptorLimit) }
+        return all
     }
 }

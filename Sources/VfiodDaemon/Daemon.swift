@@ -40,7 +40,8 @@ public struct Daemon: Service {
         }
         try await server.listen(UnixListener(adopting: try listener.duplicate()))
         let sockets = try LeaseSockets(
-            directory: configuration.leaseDirectory, devices: devices, on: loop, logger: logger)
+            directory: configuration.leaseDirectory, devices: devices, mappings: configuration.leaseLimits.mappings,
+            on: loop, logger: logger)
         await devices.serveLeases(through: sockets)
         try notifier.notify(.ready, .status("Serving"))
         logger.info("vfiod \(vfiodVersion) is ready")

@@ -23,60 +23,72 @@ import VFIOUser
         #expect(VFIOUserHeader(Array(header.bytes.dropLast())) == nil)
     }
 
+    /// What one read completes; fails if anything stands against what comes after that.
+    private func feed(
+        _ reader: inout VFIOUserFrameReader, _ bytes: [UInt8], _ came: ReceivedDescriptors? = nil
+    ) -> [VFIOUserMessage] {
+        let (messages, violation) = reader.feed(bytes, came)
+        #expect(violation == nil)
+        return messages
+    }
+
     @Test("However a stream is cut, the messages are the same", arguments: 1...70)
     func cuts(size: Int) throws {
         var reader = VFIOUserFrameReader(messageLimit: 64)
         let stream = three.flatMap(encoded)
         var found: [VFIOUserMessage] = []
         for start in stride(from: 0, to: stream.count, by: size) {
-            found += try reader.feed(Array(stream[start..<min(start + size, stream.count)]))
+            found += feed(&reader, Array(stream[start..<min(start + size, stream.count)]))
         }
         #expect(found.map(encoded) == three.map(encoded))
-        #expect(reader.isBetweenMessages)
     }
 
-    @Test("What is no message ends the stream, and nothing before it is lost")
-    func violations() throws {
-        let short = VFIOUserHeader(.deviceReset, messageID: 1, messageSize: 15)
-        let long = VFIOUserHeader(.regionWrite, messageID: 1, messageSize: 65)
-        let most = VFIOUserHeader(.regionWrite, messageID: 1, messageSize: .max)
-        for (header, violation) in [
-            (short, VFIOUserViolation.tooShort(15)), (long, .tooLong(65, limit: 64)),
-            (most, .tooLong(.max, limit: 64)),
-        ] {
-            var reader = VFIOUserFrameReader(messageLimit: 64)
-            #expect(try reader.feed(encoded(three[1])).count == 1)
-            // Nothing waits for the rest of what will not be taken.
-            #expect(throws: violation) { try reader.feed(header.bytes) }
-        }
+    private static let bad: [(VFIOUserHeader, VFIOUserViolation)] = [
+        (VFIOUserHeader(.deviceReset, messageID: 1, messageSize: 15), .tooShort(15)),
+        (VFIOUserHeader(.regionWrite, messageID: 1, messageSize: 65), .tooLong(65, limit: 64)),
+        (VFIOUserHeader(.regionWrite, messageID: 1, messageSize: .max), .tooLong(.max, limit: 64)),
+    ]
+
+    @Test("What is no message ends the stream, and nothing before it is lost", arguments: bad)
+    func violations(header: VFIOUserHeader, violation: VFIOUserViolation) throws {
+        var reader = VFIOUserFrameReader(messageLimit: 64)
+        #expect(feed(&reader, encoded(three[1])).count == 1)
+        // Nothing waits for the rest of what will not be taken.
+        #expect(reader.feed(header.bytes).violation == violation)
+        // All in one read.
+        var other = VFIOUserFrameReader(messageLimit: 64)
+        let (messages, found) = other.feed(three.flatMap(encoded) + header.bytes)
+        #expect(messages.map(encoded) == three.map(encoded) && found == violation)
     }
 
     @Test("Descriptors belong to the message that their read ends in or ends with") func descriptors() throws {
         let eventfd = try EventFD()
         func came() throws -> ReceivedDescriptors? { try Client.received([eventfd.rawValue]) }
+        func counts(_ messages: [VFIOUserMessage]) -> [Int?] { messages.map { $0.descriptors?.rawValues.count } }
         let stream = three.map(encoded)
         var reader = VFIOUserFrameReader(messageLimit: 64)
         // All at once: the last one's.
-        #expect(try reader.feed(stream[0] + stream[1], came()).map { $0.descriptors?.rawValues.count } == [nil, 1])
+        #expect(counts(feed(&reader, stream[0] + stream[1], try came())) == [nil, 1])
         // Its head only: its.
-        #expect(try reader.feed(stream[1] + stream[2].prefix(16), came()).map { $0.descriptors == nil } == [true])
-        #expect(!reader.isBetweenMessages)
-        #expect(
-            try reader.feed(Array(stream[2].dropFirst(16)) + stream[1]).map { $0.descriptors?.rawValues.count } == [
-                1, nil,
-            ])
+        #expect(counts(feed(&reader, stream[1] + stream[2].prefix(16), try came())) == [nil])
+        #expect(counts(feed(&reader, Array(stream[2].dropFirst(16)) + stream[1])) == [1, nil])
         // In two parts: both.
-        #expect(try reader.feed(Array(stream[2].prefix(8)), came()).isEmpty)
-        #expect(try reader.feed(Array(stream[2].dropFirst(8)), came()).map { $0.descriptors?.rawValues.count } == [2])
-        #expect(reader.isBetweenMessages)
+        #expect(feed(&reader, Array(stream[2].prefix(8)), try came()).isEmpty)
+        #expect(counts(feed(&reader, Array(stream[2].dropFirst(8)), try came())) == [2])
+        #expect(counts(feed(&reader, stream[0])) == [nil])
     }
 
-    @Test("More descriptors than a message may have are refused, also in parts") func tooMany() throws {
+    @Test("More descriptors than a message may have are refused, also in parts, and not those before") func tooMany()
+        throws
+    {
         let eventfd = try EventFD()
         var reader = VFIOUserFrameReader(messageLimit: 64, descriptorLimit: 3)
         let two = try Client.received([eventfd.rawValue, eventfd.rawValue])
         let half = Array(encoded(three[2]).prefix(8))
-        #expect(try reader.feed(half, two).isEmpty)
-        #expect(throws: VFIOUserViolation.descriptors(limit: 3)) { try reader.feed(half, two) }
+        #expect(feed(&reader, half, two).isEmpty)
+        #expect(reader.feed(half, two).violation == .descriptors(limit: 3))
+        var other = VFIOUserFrameReader(messageLimit: 64, descriptorLimit: 1)
+        let (messages, violation) = other.feed(encoded(three[0]) + encoded(three[1]), two)
+        #expect(messages.map(encoded) == [encoded(three[0])] && violation == .descriptors(limit: 1))
     }
 }

@@ -2,27 +2,38 @@ import InterruptSources
 import LinuxSystem
 import PCI
 import Passthrough
+import SystemPackage
 import TestSupport
 
-/// A session of a device that exists in memory only, with five MSI-X vectors and a line.
+/// A session of a device that exists in memory only, with five MSI-X vectors, 32 of MSI and a line.
 final class InMemorySession: DeviceSession {
     let address: PCIAddress
     /// What is mapped.
     let mapped = Lock<[DMARange: UInt64]>([:])
-    let messages = FakeInterruptSource(.msix, count: 5)
+    /// Mappings, by their first addresses, that cannot be taken back.
+    let kept = Lock<Set<UInt64>>([])
+    /// What is asked of the sources, of which one at a time is on.
+    let calls = ScriptedCalls()
+    let messages: FakeInterruptSource
+    let block: FakeInterruptSource
+    let line: FakeInterruptSource
     let resets = Lock(0)
     /// The regions' bytes.
     let regions = Lock<[Int: [UInt8]]>([0: [UInt8](repeating: 0, count: 4096)])
     /// What each call throws from now on.
     let failure = Lock<LeaseError?>(nil)
-    let block = FakeInterruptSource(.msi, count: 32)
-    let line = FakeInterruptSource(.legacy, count: 1)
+    /// How many reads of regions there were.
+    let reads = Lock(0)
     /// How many MSI vectors the guest allows.
     let allowed = Lock(1)
     private let device: Result<DeviceInterrupts, InterruptError>
 
     init(_ address: PCIAddress) {
         self.address = address
+        let working = FakeWorkingType()
+        messages = FakeInterruptSource(.msix, count: 5, calls: calls, device: working)
+        block = FakeInterruptSource(.msi, count: 32, calls: calls, device: working)
+        line = FakeInterruptSource(.legacy, count: 1, calls: calls, device: working)
         let sources: [any InterruptSource] = [messages, block, line]
         device = Result { () throws(InterruptError) in try DeviceInterrupts(sources, sink: nil) }
     }
@@ -48,10 +59,14 @@ final class InMemorySession: DeviceSession {
     }
 
     func unmap(_ range: DMARange) async throws(LeaseError) {
+        if kept.withLock({ $0.contains(range.first) }) {
+            throw .kernel(step: "unmap memory", KernelError("VFIO_IOMMU_UNMAP_DMA", .ioError))
+        }
         guard mapped.withLock({ $0.removeValue(forKey: range) }) != nil else { throw .badRange(.notMapped) }
     }
 
     func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8] {
+        reads.withLock { $0 += 1 }
         if let failure = failure.withLock({ $0 }) { throw failure }
         return regions.withLock { Array(($0[region] ?? []).dropFirst(Int(offset)).prefix(count)) }
     }

@@ -14,16 +14,16 @@ final class LeaseSocket: Sendable {
     let devices = InMemoryDevices()
     let address: PCIAddress
     let sockets: LeaseSockets
-    private let loop: EventLoop
+    let loop: EventLoop
 
     deinit { loop.stop() }
 
-    init(_ mode: LeaseMode = .descriptors) async throws {
+    init(_ mode: LeaseMode = .descriptors, mappings: Int = LeaseLimits().mappings) async throws {
         directory = try TemporaryDirectory()
         address = try #require(PCIAddress("0000:00:10.0"))
         loop = try EventLoop(name: "test-loop")
         sockets = try LeaseSockets(
-            directory: directory.file("leases"), devices: devices, on: loop,
+            directory: directory.file("leases"), devices: devices, mappings: mappings, on: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         await devices.setLeaseDirectory(directory.file("leases"))
         await devices.serveLeases(through: sockets)

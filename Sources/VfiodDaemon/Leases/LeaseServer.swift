@@ -54,7 +54,7 @@ final class LeaseServer: ConnectionGate, LeaseEndpoint {
     func admit(_ socket: borrowing UnixSocket, from peer: PeerCredentials) throws(VarlinkError) {
         let isAdmitted: Bool
         do throws(KernelError) {
-            isAdmitted = try gate.admit(socket, from: peer)
+            isAdmitted = try gate.admit(socket, from: peer) != nil
         } catch {
             throw VarlinkError(LeaseError.kernel(step: "begin the session", error), address)
         }

@@ -18,18 +18,22 @@ protocol LeaseEndpoint: Sendable {
 actor LeaseSockets: LeaseEndpoints {
     private let directory: String
     private let devices: any DeviceOperations
+    private let mappings: Int
     private let loop: EventLoop
     private let logger: Logger
     private var servers: [PCIAddress: any LeaseEndpoint] = [:]
 
-    /// Makes the directory, through which everybody may pass, to a socket of whose name he knows.
+    /// Makes the directory, through which everybody may pass, to a socket of whose name he knows. `mappings`: how many
+    /// ranges of memory a lease may have, for clients that ask.
     init(
-        directory: String, devices: any DeviceOperations, on loop: EventLoop, logger: Logger
+        directory: String, devices: any DeviceOperations, mappings: Int = LeaseLimits().mappings, on loop: EventLoop,
+        logger: Logger
     ) throws(KernelError) {
         try makeDirectory(directory, permissions: 0o711)
         // Whatever the umask has taken away.
         try setPermissions(directory, 0o711)
-        (self.directory, self.devices, self.loop, self.logger) = (directory, devices, loop, logger)
+        (self.directory, self.devices, self.mappings) = (directory, devices, mappings)
+        (self.loop, self.logger) = (loop, logger)
     }
 
     func open(
@@ -44,7 +48,7 @@ actor LeaseSockets: LeaseEndpoints {
 
     private func endpoint(_ address: PCIAddress, _ mode: LeaseMode) throws(KernelError) -> any LeaseEndpoint {
         switch mode {
-        case .vfioUser: return UserServer(address, devices: devices, on: loop, logger: logger)
+        case .vfioUser: return UserServer(address, devices: devices, mappings: mappings, on: loop, logger: logger)
         case .descriptors:
             do {
                 return try LeaseServer(address, devices: devices, on: loop, logger: logger)

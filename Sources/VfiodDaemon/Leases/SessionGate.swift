@@ -3,6 +3,9 @@ internal import Logging
 internal import PCI
 internal import Passthrough
 
+/// A session that is being opened, or was, or could not be.
+typealias SessionOpening = Task<Result<any DeviceSession, LeaseError>, Never>
+
 /// Who has the session of one leased device: whoever is connected, and one at a time.
 ///
 /// A session ends with its process, where the kernel can tell of that (Linux 6.5), even if a child of it still has the
@@ -11,7 +14,7 @@ final class SessionGate: Sendable {
     private struct Connected: Sendable {
         let number: Int
         let peer: PeerCredentials
-        let opening: Task<Result<any DeviceSession, LeaseError>, Never>
+        let opening: SessionOpening
         var process: (descriptor: SharedDescriptor, registration: EventLoop.Registration)?
         var isEnding = false
     }
@@ -40,9 +43,9 @@ final class SessionGate: Sendable {
         return try await opening.value.get()
     }
 
-    /// Begins a session for who has connected, if nobody else has one. Returns false if somebody has.
-    func admit(_ socket: borrowing UnixSocket, from peer: PeerCredentials) throws(KernelError) -> Bool {
-        if self.peer != nil { return false }
+    /// Begins a session for who has connected, if nobody else has one. Returns nil if somebody has.
+    func admit(_ socket: borrowing UnixSocket, from peer: PeerCredentials) throws(KernelError) -> SessionOpening? {
+        if self.peer != nil { return nil }
         let process = try socket.peerProcess()
         let (devices, address) = (devices, address)
         let number = lastNumber.withLock { number in
@@ -51,7 +54,7 @@ final class SessionGate: Sendable {
         }
         let who = SessionPeer(processID: Int(peer.pid), user: peer.uid, group: peer.gid)
         let over: @Sendable () -> Void = { [weak self] in self?.over(number) }
-        let opening = Task<Result<any DeviceSession, LeaseError>, Never> {
+        let opening = SessionOpening {
             do throws(LeaseError) {
                 return .success(try await devices.beginSession(address, for: who, ended: over))
             } catch {
@@ -60,7 +63,7 @@ final class SessionGate: Sendable {
         }
         connected.withLock { $0 = Connected(number: number, peer: peer, opening: opening) }
         if let process { watch(SharedDescriptor(process)) }
-        return true
+        return opening
     }
 
     /// The connection is over. On the loop.

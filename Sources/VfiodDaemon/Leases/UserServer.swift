@@ -9,56 +9,19 @@ internal import VFIOUser
 ///
 /// The connection is served on the event loop; what a message asks for runs beside it, one after the other.
 actor UserServer: LeaseEndpoint {
-    private static let bytesPerRead = 1 << 16
-    // Messages that wait to be carried out before no more are read, their bytes, and those of answers likewise.
-    private static let waitingMessages = 64
-    private static let waitingBytes = 1 << 20
-    private static let waitingDescriptors = UnixSocket.maximumDescriptors
-    // Descriptors that wait to be closed, which their sender may make take any time.
-    private static let unclosedDescriptors = 1024
-    private static let unsentBytes = 1 << 20
-    private static let bytesPerWrite = 1 << 17
-
-    private final class Listener: Sendable {
-        let socket: UnixListener
-        init(_ socket: consuming UnixListener) { self.socket = socket }
-    }
-
-    private final class Connection {
-        let number: Int
-        let socket: UnixSocket
-        let peer: PeerCredentials
-        var reader: VFIOUserFrameReader
-        var session: VFIOUserSession?
-        var registration: EventLoop.Registration?
-        var interest: Readiness = .readable
-        var waiting: [VFIOUserMessage] = []
-        var unsent = OutgoingBytes()
-        var isRunning = false
-        var isEnding = false
-
-        init(_ number: Int, _ socket: consuming UnixSocket, _ peer: PeerCredentials, messageLimit: Int) {
-            (self.number, self.peer) = (number, peer)
-            self.socket = socket
-            reader = VFIOUserFrameReader(messageLimit: messageLimit)
-        }
-
-        /// Whether so much waits that no more is read.
-        var isBehind: Bool {
-            waiting.count >= UserServer.waitingMessages || unsent.count >= UserServer.unsentBytes
-                || waiting.reduce(0) { $0 + $1.payload.count } >= UserServer.waitingBytes
-                || waiting.reduce(0) { $0 + ($1.descriptors?.rawValues.count ?? 0) } >= UserServer.waitingDescriptors
-        }
-    }
+    // The most that a client may be told of (QEMU).
+    private static let mappings = 65535
 
     private let address: PCIAddress
     private let gate: SessionGate
     private let loop: EventLoop
     private let logger: Logger
-    private let limits = VFIOUserSession.Limits()
+    private let limits: VFIOUserSession.Limits
     private let closer = DescriptorCloser()
-    private var listener: (listener: Listener, registration: EventLoop.Registration)?
-    private var connection: Connection?
+    /// For what is no connection's.
+    private let log: ClientLog
+    private var listener: WatchedListener?
+    private var connection: UserConnection?
     private var lastNumber = 0
 
     nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -66,51 +29,67 @@ actor UserServer: LeaseEndpoint {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    init(_ address: PCIAddress, devices: any DeviceOperations, on loop: EventLoop, logger: Logger) {
+    /// `mappings`: how many ranges of memory a lease may have.
+    init(_ address: PCIAddress, devices: any DeviceOperations, mappings: Int, on loop: EventLoop, logger: Logger) {
         (self.address, self.loop, self.logger) = (address, loop, logger)
+        var limits = VFIOUserSession.Limits()
+        limits.mappings = min(mappings, UserServer.mappings)
+        self.limits = limits
+        log = ClientLog(address, logger)
         gate = SessionGate(address, devices: devices, on: loop, logger: logger)
         gate.whenOver { [weak self] in self?.assumeIsolated { $0.disconnect() } }
     }
 
+    /// Whether its client is not read any more, before it takes the answers that it has.
+    var isAwaitingClient: Bool {
+        connection.map { $0.isAwaitingClient && !$0.interest.contains(.readable) } ?? false
+    }
+
     func listen(_ socket: consuming UnixListener) throws(KernelError) {
-        let made = Listener(socket)
-        let registration = try loop.watch(made.socket.descriptor.rawValue, for: .readable) { [weak self, weak made] _ in
-            guard let self, let made else { return }
-            self.assumeIsolated { $0.accept(from: made) }
+        let report: @Sendable (KernelError) -> Void = { [log] error in
+            log.write(.error, event: "not-accepting", "no client can connect, which is tried again: \(error)")
         }
-        listener = (made, registration)
+        listener = try WatchedListener(socket, on: loop, report: report) {
+            [weak self] (listener) throws(KernelError) in
+            guard let self else { return }
+            try self.assumeIsolated { server in
+                Result { () throws(KernelError) in try server.accept(from: listener) }
+            }.get()
+        }
     }
 
     func stop() {
-        if let listener { loop.unwatch(listener.registration) }
+        listener?.stop()
         listener = nil
         disconnect()
     }
 
-    private func accept(from listener: Listener) {
+    private func accept(from listener: WatchedListener) throws(KernelError) {
+        guard let socket = try listener.accept() else { return }
         do throws(KernelError) {
-            guard let socket = try listener.socket.accept() else { return }
             try admit(socket)
         } catch {
-            logger.warning("a client of \(address) cannot connect: \(error)")
+            log.write(.warning, event: "session-refused", "a client cannot connect: \(error)")
         }
     }
 
     private func admit(_ socket: consuming UnixSocket) throws(KernelError) {
         let peer = try socket.peerCredentials()
-        guard connection == nil, try gate.admit(socket, from: peer) else {
+        guard connection == nil, let opening = try gate.admit(socket, from: peer) else {
             // The protocol has no word for it: the client sees the end of its connection.
             let other = connection?.peer ?? gate.peer
-            logger.warning(
-                "process \(peer.pid) of user \(peer.uid) is turned away from \(address): process \(other?.pid ?? 0) uses it",
-                metadata: ["event": "session-refused", "device": "\(address)", "peer_uid": "\(peer.uid)"])
+            log.write(
+                .warning, event: "session-refused",
+                "process \(peer.pid) of user \(peer.uid) is turned away: process \(other?.pid ?? 0) uses it",
+                ["peer_uid": "\(peer.uid)"])
             return
         }
         lastNumber += 1
-        let made = Connection(lastNumber, socket, peer, messageLimit: limits.message)
+        let number = lastNumber
+        let made = UserConnection(
+            number, socket, peer, opening, ClientLog(address, logger), messageLimit: limits.message, closer: closer)
         do throws(KernelError) {
-            let number = lastNumber
-            made.registration = try loop.watch(made.socket.descriptor.rawValue, for: .readable) { [weak self] ready in
+            made.registration = try loop.watch(made.descriptor, for: made.interest) { [weak self] ready in
                 self?.assumeIsolated { $0.advance(number, ready) }
             }
         } catch {
@@ -122,68 +101,35 @@ actor UserServer: LeaseEndpoint {
 
     private func advance(_ number: Int, _ ready: Readiness) {
         guard let connection, connection.number == number else { return }
-        if ready.contains(.readable), !connection.isEnding { receive(connection) }
-        if ready.contains(.hangUp) || ready.contains(.error) { connection.isEnding = true }
+        connection.take(ready)
         settle(connection)
     }
 
-    private func receive(_ connection: Connection) {
-        do {
-            let (bytes, descriptors, isTruncated) = try connection.socket.receive(
-                limit: UserServer.bytesPerRead, closer: closer)
-            if bytes.isEmpty || isTruncated { connection.isEnding = true }
-            if isTruncated {
-                logger.warning("descriptors of a client of \(address) were lost: it is at our limit of them")
-            }
-            if descriptors != nil, closer.unclosedCount > UserServer.unclosedDescriptors { connection.isEnding = true }
-            connection.waiting += try connection.reader.feed(bytes, descriptors)
-        } catch let violation as VFIOUserViolation {
-            logger.warning(
-                "the client of \(address) is disconnected: \(violation)",
-                metadata: ["event": "bad-message", "device": "\(address)", "peer_pid": "\(connection.peer.pid)"])
-            connection.isEnding = true
-            connection.waiting = []
-        } catch let error as KernelError where error.errno == .resourceTemporarilyUnavailable {
-            return
-        } catch {
-            connection.isEnding = true
-        }
-    }
-
     /// Sends what can be sent, begins what can begin, and waits for what is left.
-    private func settle(_ connection: Connection) {
+    private func settle(_ connection: UserConnection) {
         begin(connection)
-        do throws(KernelError) {
-            try connection.unsent.send(on: connection.socket, limit: UserServer.bytesPerWrite)
-        } catch {
-            connection.isEnding = true
-        }
+        connection.flush()
         // What was not begun because too much was unsent.
         begin(connection)
-        // What runs goes on, and is answered to nobody.
-        if connection.isEnding { return disconnect() }
-        var wanted: Readiness = connection.unsent.count == 0 ? [] : .writable
-        if !connection.isBehind { wanted.insert(.readable) }
+        if connection.isOver { return disconnect() }
+        let wanted = connection.wanted
         guard wanted != connection.interest, let registration = connection.registration else { return }
         connection.interest = wanted
         do throws(KernelError) {
             try loop.update(registration, for: wanted)
         } catch {
-            logger.warning("the client of \(address) is disconnected: \(error)")
+            connection.log.write(.warning, event: "vfio-user", "its client is disconnected: \(error)")
             disconnect()
         }
     }
 
-    private func begin(_ connection: Connection) {
-        guard !connection.isRunning, !connection.isEnding, !connection.waiting.isEmpty,
-            connection.unsent.count < UserServer.unsentBytes
-        else { return }
-        let message = connection.waiting.removeFirst()
-        connection.isRunning = true
-        let number = connection.number
-        let known = connection.session
+    private func begin(_ connection: UserConnection) {
+        guard let message = connection.begin() else { return }
+        let (number, known, opening, log) = (
+            connection.number, connection.session, connection.opening, connection.log
+        )
         Task.detached { [self] in
-            var session = await opened(known)
+            var session = if let known { known } else { await opened(opening, log) }
             let answer =
                 await session?.answer(message)
                 ?? (session == nil ? VFIOUserAnswer(to: message.header, refusing: .resourceBusy) : nil)
@@ -192,32 +138,26 @@ actor UserServer: LeaseEndpoint {
     }
 
     /// The session on the device, which is opened with the first message.
-    private func opened(_ known: VFIOUserSession?) async -> VFIOUserSession? {
-        if let known { return known }
+    private nonisolated func opened(_ opening: SessionOpening, _ log: ClientLog) async -> VFIOUserSession? {
         do throws(LeaseError) {
-            let (logger, address) = (logger, address)
-            let device = UserDevice(try await gate.session()) { text in
-                logger.info("\(address): \(text)", metadata: ["event": "vfio-user", "device": "\(address)"])
+            let device = UserDevice(try await opening.value.get()) { text in
+                log.write(.info, event: "vfio-user", text)
             }
             return VFIOUserSession(device, limits: limits) { command, error in
                 let name = command.map { "\($0)" } ?? "an unknown command"
-                logger.info(
-                    "\(address): \(name) of its client failed: \(error.name)",
-                    metadata: ["event": "vfio-user-error", "device": "\(address)", "errno": "\(error.name)"])
+                log.write(
+                    .info, event: "vfio-user-error", "\(name) of its client failed: \(error.name)",
+                    ["errno": "\(error.name)"])
             }
         } catch {
-            logger.warning("no session of \(address) begins for its client: \(error)")
+            log.write(.warning, event: "session-refused", "no session begins for its client: \(error)")
             return nil
         }
     }
 
     private func finish(_ number: Int, _ session: VFIOUserSession?, _ answer: VFIOUserAnswer?) {
         guard let connection, connection.number == number else { return }
-        connection.isRunning = false
-        connection.session = session
-        // Without a session there is nothing that a client could do.
-        if session == nil { connection.isEnding = true }
-        if let answer { connection.unsent.add(answer.bytes, answer.descriptor.map { [$0] } ?? []) }
+        connection.finish(session, answer)
         settle(connection)
     }
 
@@ -225,6 +165,7 @@ actor UserServer: LeaseEndpoint {
         guard let left = connection else { return }
         connection = nil
         if let registration = left.registration { loop.unwatch(registration) }
+        left.log.end()
         gate.connectionEnded()
     }
 }
