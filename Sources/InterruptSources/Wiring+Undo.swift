@@ -39,8 +39,10 @@ extension Wiring {
                 wires[index].mayHaveCounted = wire.mayHaveCounted
             }
         case .joined(let index, let notifier, let hadCounted):
-            // What was taken from a notifier that is given back goes back with it, unless its irqfd would take it.
-            if drop(notifier, of: index) && hadCounted {
+            // What was taken from a notifier that is given back goes back with it, unless its irqfd would take it, or it
+            // was delivered already.
+            let isLeft = hadCounted && (type == .legacy || wires[index].isPending)
+            if drop(notifier, of: index) && isLeft {
                 wires[index].isPending = false
                 try? notifier.signal()
             }

@@ -52,6 +52,20 @@ struct NotifierTests {
         #expect(setup.calls.names == ["attach \(number)", "connect 0 x", "detach \(number)"])
     }
 
+    @Test("what a notifier had counted goes back to it if the call fails, unless it was delivered before")
+    func countedAndRefused() throws {
+        let setup = try GroupSetup(.block)
+        try setup.group.enable(setup.configurations())
+        let given = try (0..<2).map { _ in try EventFD() }
+        for notifier in given { try notifier.signal() }
+        let before = setup.standing
+        setup.calls.restart(failing: 6)
+        #expect(throws: FakeInterruptSource.failure) { try setup.group.setNotifiers(first: 0, given) }
+        #expect(setup.calls.names[5...6] == ["loopback 0", "loopback 1"])
+        #expect(try setup.deliveries() == [0: 1])
+        #expect(given.map { $0.drain() } == [0, 1] && setup.standing == before)
+    }
+
     @Test("a range is one call for the host, and none where there is no sink and nothing is wired")
     func ranges() throws {
         let setup = try GroupSetup(.table, count: 8)
