@@ -62,9 +62,14 @@ struct GroupState: Sendable {
             index < active ? pair.1 : pair.0.startsMasked ?? pair.1
         }
         let wanted = try checked(given, masks)
-        // Those that are open already stay so, with what is pending.
-        try wiring.open(VectorSet(0..<wanted.count), masked: { masks[$0] }) {
-            wanted[$0].message.map(InterruptRoute.message)
+        do throws(InterruptError) {
+            // Those that are open already stay so, with what is pending.
+            try wiring.open(VectorSet(0..<wanted.count), masked: { masks[$0] }) {
+                wanted[$0].message.map(InterruptRoute.message)
+            }
+        } catch {
+            wiring.forgetPending(from: active)
+            throw error
         }
         active = wanted.count
         configurations.replaceSubrange(..<active, with: wanted)

@@ -120,9 +120,9 @@ extension Wiring {
         try setRoutes(all) { _ in nil }
     }
 
-    /// What was counted has nobody left to go to.
-    mutating func forgetPending() {
-        for index in wires.indices {
+    /// What was counted has nobody left to go to, but for the first vectors, before `first`.
+    mutating func forgetPending(from first: Int = 0) {
+        for index in wires.indices.dropFirst(first) {
             wires[index].isPending = false
             wires[index].holding = nil
             if wires[index].mayHaveCounted {

@@ -103,11 +103,11 @@ struct Wiring: Sendable {
     /// notifier counts: plain MSI has no mask in the device that would hold an event during the swap.
     func swaps(_ index: Int) -> Bool { type == .msix || !hasSink || wires[index].isHandedOut }
 
-    /// What the host signals for a vector that starts masked. MSI provides for the whole block at once, so that
-    /// something has to count; an MSI-X vector is left to the device, which holds what it raises.
+    /// What the host signals for a vector that starts masked, or stays so in a larger block. MSI provides for the whole
+    /// block at once, so that something has to count; an MSI-X vector is left to the device, which holds what it raises.
     func startingTarget(_ index: Int) -> Target {
         switch type {
-        case .msi: swaps(index) ? .holding : .notifier
+        case .msi: swaps(index) || wires[index].target == .holding ? .holding : .notifier
         case .msix, .legacy: .nothing
         }
     }

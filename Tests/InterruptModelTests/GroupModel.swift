@@ -31,6 +31,7 @@ struct GroupModel {
 
     enum Call {
         case enable([InterruptConfiguration]?)
+        case enlarge([InterruptConfiguration])
         case disable
         case update(Int, [InterruptConfiguration])
         case mask(Range<Int>, releasing: Bool)
@@ -80,6 +81,7 @@ struct GroupModel {
         }
         switch call {
         case .enable(let given): try enable(given, room)
+        case .enlarge(let given): try enlarge(given, room)
         case .update(let first, let given): try update(first, given, room)
         case .mask(let range, let releasing):
             try check(range)
@@ -141,6 +143,30 @@ struct GroupModel {
         for index in 0..<active where vectors[index].isMasked {
             (vectors[index].route, vectors[index].isAttached) = (nil, false)
         }
+    }
+
+    private mutating func enlarge(_ given: [InterruptConfiguration], _ room: Room) throws(InterruptError) {
+        if type != .msi { throw .invalidCount(type, given.count) }
+        if !isLive { throw .notEnabled }
+        guard given.count > active, [2, 4, 8, 16, 32].contains(given.count), given.count <= vectors.count else {
+            throw .wrongConfigurationCount(given: given.count, needed: vectors.count)
+        }
+        let masks = given.indices.map {
+            $0 < active ? vectors[$0].isMasked : given[$0].startsMasked ?? vectors[$0].isMasked
+        }
+        for (configuration, isMasked) in zip(given, masks) { try checkKind(configuration, isMasked: isMasked) }
+        let wanted = try block(given, size: given.count)
+        let added = active..<wanted.count
+        active = wanted.count
+        for index in 0..<active {
+            vectors[index].configuration = wanted[index]
+            vectors[index].isMasked = masks[index]
+        }
+        let delivered = (0..<active).filter { !masks[$0] }
+        try checkAddresses(delivered, room)
+        try connect(Array(added), room)
+        for index in added where masks[index] { (vectors[index].route, vectors[index].isAttached) = (nil, false) }
+        for index in delivered where hasSink { vectors[index].route = vectors[index].configuration.message }
     }
 
     private mutating func update(

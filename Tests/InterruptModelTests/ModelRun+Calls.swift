@@ -6,6 +6,8 @@ extension ModelRun {
         switch operation {
         case .enable(let place, let data, let masked, let size), .switchTo(let place?, let data, let masked, let size):
             return (place, .enable(data.map { configurations(place, $0, masked, size) }))
+        case .enlarge(let place, let data, let masked, let size):
+            return (place, .enlarge(configurations(place, data, masked, size)))
         case .disable(let place): return (place, .disable)
         case .update(let place, let index, let count, let data, let masked):
             let range = range(place, index, count)

@@ -32,7 +32,8 @@ extension ModelRun {
             let events = raised[place]?[index] ?? 0
             let count = arrived.values.reduce(0, +)
             let isPending = pending.indices.contains(index) && pending[index]
-            let most = (was.isPending ? 1 : 0) + (was.held == .no ? 0 : 1) + events
+            let isOffered = offered.map { $0.place == place && $0.vectors.contains(index) } ?? false
+            let most = (was.isPending ? 1 : 0) + (was.held == .no ? 0 : 1) + events + (isOffered ? 1 : 0)
             let isHeldSurely = was.held == .yes && !isShaky
             let isRaisedSurely = events > 0 && (was.isWired || !isShaky)
             let isOwed = was.isPending || isHeldSurely || isRaisedSurely
@@ -45,9 +46,10 @@ extension ModelRun {
             if count > 0 && wasSilent && isSilent && !opens(operation, place) { throw fail("arrived while masked") }
             new.vectors[index].isPending = false
             new.vectors[index].held = .no
-            if new.phase == .configured && bench.variant.hasSink {
+            if bench.variant.hasSink, new.phase == .configured || new.isLive && index >= new.active {
                 // Somebody else may have written a notifier that nobody listens to.
-                let isWritten = now.isHandedOut && events > 0 || !old.isLive && was.held != .no
+                let wasApart = !old.isLive || index >= old.active
+                let isWritten = now.isHandedOut && events > 0 || wasApart && was.held != .no
                 new.vectors[index].held = isWritten ? .maybe : .no
             }
             guard new.isLive, index < new.active else { continue }
@@ -88,7 +90,9 @@ extension ModelRun {
     /// Whether an operation may deliver, even if it is refused half way.
     private func opens(_ operation: Operation, _ place: Place) -> Bool {
         switch operation {
-        case .unmask(place, _, _), .enable(place, _, _, _), .switchTo(place, _, _, _), .wrong(place, _): true
+        case .unmask(place, _, _), .enable(place, _, _, _), .enlarge(place, _, _, _), .switchTo(place, _, _, _),
+            .wrong(place, _):
+            true
         default: false
         }
     }

@@ -99,6 +99,9 @@ extension ModelRun {
         do {
             if let real { try real() } else { try self.real(call, place, operation) }
         } catch let error as InterruptError {
+            if case .handIn(_, _, _, _, true) = operation, case .handIn(let range, true) = call {
+                offered = (place, range)
+            }
             return .refused(place, expected: expected, error)
         }
         if let expected { throw Difference("not refused with \(expected)") }
@@ -114,6 +117,7 @@ extension ModelRun {
         let group = try bench.group(place)
         switch call {
         case .enable(let configurations): try group.enable(configurations)
+        case .enlarge(let configurations): try group.enlarge(configurations)
         case .disable: try group.disable()
         case .update(let first, let given):
             if given.count == 1 { try group.update(first, given[0]) } else { try group.update(first: first, given) }

@@ -16,6 +16,8 @@ struct ModelRun {
     var triggered: Int?
     /// What this step's call was to make of its group, also if it was refused.
     var attempted: GroupModel?
+    /// Vectors of a refused call whose new notifiers had counted: what of that was delivered before stays so.
+    var offered: (place: Place, vectors: Range<Int>)?
     /// Message vectors that were raised in this step and that host, device or eventfd took.
     var raised: [Place: [Int: Int]] = [:]
 
@@ -58,7 +60,7 @@ struct ModelRun {
     /// Takes a step and compares.
     mutating func take(_ step: Step) throws {
         let before = self
-        (raised, triggered, attempted) = ([:], nil, nil)
+        (raised, triggered, attempted, offered) = ([:], nil, nil, nil)
         bench.kernel.forgetCalls()
         let intruder = Intruder()
         if let intrusion = step.intrusion { prepare(intrusion, intruder) }
@@ -106,7 +108,7 @@ struct ModelRun {
 
     private mutating func perform(inRepair operation: Operation) throws {
         let before = self
-        (raised, triggered, attempted) = ([:], nil, nil)
+        (raised, triggered, attempted, offered) = ([:], nil, nil, nil)
         let outcome = try perform(operation)
         bench.kernel.forgetCalls()
         if case .refused(let place, let expected, let error) = outcome {

@@ -81,6 +81,13 @@ struct RegressionTests {
                 Step(.mask(.table, 0)),
             ]),
         Case(
+            "a vector that is masked keeps its eventfd in a larger block", on: Variant(blockCount: 8),
+            [
+                Step(.handIn(.block, 1, foreign: true)), Step(.enable(.block, data: 64, size: 2)),
+                Step(.mask(.block, 1)), Step(.handIn(.block, 1, foreign: false)), Step(.allocatable(6)),
+                Step(.enlarge(.block, data: 64)),
+            ]),
+        Case(
             "an event that comes while a mask fails half way is delivered",
             [
                 Step(.enable(.table, data: 64)),

@@ -113,6 +113,11 @@ extension Operation {
                 .enable(place, data: 64), .enable(place, data: 64, masked: masked, size: 5),
                 .enable(place, data: 64, masked: masked.map { $0 & 0xf }, size: size),
             ]
+        case .enlarge(let place, _, let masked, let size):
+            return [
+                .enlarge(place, data: 64), .enlarge(place, data: 64, masked: masked, size: 5),
+                .enlarge(place, data: 64, masked: masked.map { $0 & 0xf }, size: size),
+            ]
         case .switchTo(let place, _, let masked, let size):
             return [
                 .switchTo(nil), .switchTo(place, data: 64), .switchTo(place, data: 64, masked: masked),

@@ -20,6 +20,8 @@ enum Operation: Hashable, Sendable {
     /// Message data from `data` on, nil for what the group remembers; bit i of `masked` masks vector i, nil leaves masks.
     /// For MSI, 2 to the power of `size` vectors.
     case enable(Place, data: UInt32?, masked: UInt64? = nil, size: Int = 5)
+    /// A block goes on as 2 to the power of `size` vectors.
+    case enlarge(Place, data: UInt32, masked: UInt64? = nil, size: Int = 5)
     case disable(Place)
     /// The device's owner switches, as ``enable(_:data:masked:size:)`` does; nil to no type at all.
     case switchTo(Place?, data: UInt32? = nil, masked: UInt64? = nil, size: Int = 5)
@@ -106,6 +108,8 @@ extension Operation: CustomStringConvertible {
         case .switchTo(let place, let data, let masked, let size):
             let type = place.map { ".\($0)" } ?? "nil"
             return ".switchTo(\(type), \(Operation.configurations(data, masked, size)))"
+        case .enlarge(let place, let data, let masked, let size):
+            return ".enlarge(.\(place), \(Operation.configurations(data, masked, size)))"
         case .disable(let place): return ".disable(.\(place))"
         case .update(let place, let index, let count, let data, let masked):
             let masks = masked.map { ", masked: \($0)" } ?? ""

@@ -28,7 +28,8 @@ struct StepGenerator {
     private mutating func operation() -> Operation {
         let place = random.once(in: 6) ? random.pick(Place.allCases) : current
         switch random.below(100) {
-        case 0..<10: return enable(place)
+        case 0..<8: return enable(place)
+        case 8..<10: return enlarging(place)
         case 10..<14: return .disable(place)
         case 14..<22: return switching()
         case 22..<30:
@@ -62,6 +63,16 @@ struct StepGenerator {
 
     private mutating func enable(_ place: Place) -> Operation {
         .enable(place, data: random.once(in: 4) ? nil : data(), masked: masks(), size: size())
+    }
+
+    /// Of a block that may be small enough for it.
+    private mutating func enlarging(_ place: Place) -> Operation {
+        let enlarge = Operation.enlarge(
+            random.once(in: 8) ? place : .block, data: data(), masked: masks(), size: 1 + random.below(5))
+        if current == .block && random.once(in: 2) { return enlarge }
+        current = .block
+        coming = [random.once(in: 2) ? event() : .mask(.block, index(), count: extent()), enlarge]
+        return .switchTo(.block, data: data(), masked: masks(), size: random.below(3))
     }
 
     /// From one type to another, by the device's owner or by hand.
