@@ -26,7 +26,8 @@ extension PassthroughHost {
             defer { attaching[address] = nil }
             try await save(record, of: address, operation: "attach")
             do throws(KernelError) {
-                try await endpoints?.open(address, at: socketPath(of: address), for: owner, mode)
+                try await endpoints?.open(
+                    address, at: socketPath(of: address), for: owner, mode, mapsBARs: mapsBARs(address))
             } catch {
                 record.lease = nil
                 try await save(record, of: address, operation: "detach")
@@ -184,12 +185,21 @@ extension PassthroughHost {
 
     private func serve(_ address: PCIAddress, _ terms: LeaseTerms) async {
         do throws(KernelError) {
-            try await endpoints?.open(address, at: socketPath(of: address), for: terms.owner, terms.mode)
+            try await endpoints?.open(
+                address, at: socketPath(of: address), for: terms.owner, terms.mode, mapsBARs: mapsBARs(address))
         } catch {
             logger.error(
                 "sessions of \(address) cannot begin: \(error). Detach and attach it.",
                 metadata: ["event": "lease-unserved", "device": "\(address)", "errno": "\(error.errno.name)"])
         }
+    }
+
+    /// Whether a VMM may map its registers.
+    private func mapsBARs(_ address: PCIAddress) -> Bool {
+        let named = inventory[address].flatMap { device in
+            names.devices.first { $0.identity.agrees(with: device, in: inventory) && $0.provision.mapsBARs != nil }
+        }
+        return named?.provision.mapsBARs ?? configuration.leaseLimits.mapsBARs
     }
 
     private func socketPath(of address: PCIAddress) -> String { "\(configuration.leaseDirectory)/\(address)" }
@@ -201,6 +211,7 @@ extension PassthroughHost {
         let mapped = memories[group]?.mapped ?? (count: 0, bytes: 0)
         return Lease(
             iommuGroup: group, owner: terms.owner, mode: terms.mode,
+            mapsBARs: terms.mode == .vfioUser && mapsBARs(address),
             devices: devices.map { device in
                 let (state, quarantine) = (leaseStates[device], quarantineOfIdle(device))
                 return LeasedDevice(

@@ -131,11 +131,16 @@ extension PassthroughHost {
         }
         let (sysfs, loop, liveGroups, token) = (sysfs, loop, liveGroups, token(for: address))
         let opened = Eventual<Result<LeaseSession, LeaseError>>()
+        let clock = clock
         let told: @Sendable (VFIODeviceEvent) -> Void = { [weak self] event in self?.tell(event, of: address) }
+        let failed: @Sendable (LateFailure) -> Void = { [weak self] failure in
+            Task { await self?.note(failure, of: address) }
+        }
         lane.start {
             do throws(LeaseError) {
                 let session = try LeaseSession.open(
-                    address, token, in: memory, on: lane, sysfs: sysfs, loop: loop, told: told)
+                    address, token, in: memory, on: lane, sysfs: sysfs, loop: loop, clock: clock, told: told,
+                    failed: failed)
                 if let core = session.opened { liveGroups.add(address, core.groups) }
                 opened.resolve(.success(session))
             } catch {
@@ -153,6 +158,16 @@ extension PassthroughHost {
         throw .notReady(
             address, state: LeasedDevice.State.failed.rawValue,
             message: "It did not open within \(configuration.stepDeadline); the kernel has not answered.")
+    }
+
+    /// The session goes on, without what its owner takes for done.
+    private func note(_ failure: LateFailure, of address: PCIAddress) {
+        guard var state = leaseStates[address], case .inUse = state.phase else { return }
+        state.lateFailure = state.lateFailure ?? failure
+        leaseStates[address] = state
+        logger.error(
+            "the session of \(address) has failed: \(failure). The device stays no bus master: end the session.",
+            metadata: ["event": "session-failed", "device": "\(address)"])
     }
 
     /// Takes what a device tells of, on the event loop.

@@ -23,6 +23,14 @@ public struct FakeConfigSpace: Sendable {
         add(id: 0x11, control: vectors - 1)
     }
 
+    /// Adds the MSI-X capability with the registers that say where the table and the pending bits are: a BAR in the lowest
+    /// three bits, the rest its offset there.
+    public mutating func addMSIX(vectors: UInt16, table: UInt32, pendingBits: UInt32) {
+        let offset = add(id: 0x11, control: vectors - 1)
+        set(offset + 4, table, bytes: 4)
+        set(offset + 8, pendingBits, bytes: 4)
+    }
+
     /// Sets the command register.
     public mutating func setCommand(_ command: UInt16) {
         bytes[0x04] = UInt8(command & 0xff)
@@ -44,13 +52,15 @@ public struct FakeConfigSpace: Sendable {
         for index in 0..<count { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(index))) }
     }
 
-    /// Adds any capability.
-    public mutating func add(id: UInt8, control: UInt16 = 0) {
+    /// Adds any capability. Returns its offset.
+    @discardableResult
+    public mutating func add(id: UInt8, control: UInt16 = 0) -> Int {
+        defer { next += 16 }
         bytes[lastPointer] = UInt8(next)
         bytes[next] = id
         bytes[next + 2] = UInt8(control & 0xff)
         bytes[next + 3] = UInt8(control >> 8)
         lastPointer = next + 1
-        next += 16
+        return next
     }
 }

@@ -7,6 +7,9 @@ public protocol VFIOUserDevice: Sendable {
     /// What the device has.
     func describe() async throws(Errno) -> VFIOUserDeviceDescription
 
+    /// What the client maps those regions from that have a ``VFIOUserDeviceDescription/Mapping``.
+    func descriptor() async throws(Errno) -> SharedDescriptor
+
     /// Reads `count` bytes of a region, all of which it has.
     func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8]
 
@@ -32,6 +35,28 @@ public protocol VFIOUserDevice: Sendable {
 
 /// What a device has, as VFIO describes it (linux/vfio.h).
 public struct VFIOUserDeviceDescription: Hashable, Sendable {
+    /// What of a region the client may map, from ``VFIOUserDevice/descriptor()``.
+    public struct Mapping: Hashable, Sendable {
+        /// A part of a region: whole pages.
+        public struct Area: Hashable, Sendable {
+            /// From the region's begin, bytes.
+            public let offset: UInt64
+            /// Bytes.
+            public let size: UInt64
+
+            /// Creates an area.
+            public init(offset: UInt64, size: UInt64) { (self.offset, self.size) = (offset, size) }
+        }
+
+        /// Where the region begins in the descriptor's file.
+        public let fileOffset: UInt64
+        /// In order, none touching another.
+        public let areas: [Area]
+
+        /// Creates a mapping.
+        public init(fileOffset: UInt64, areas: [Area]) { (self.fileOffset, self.areas) = (fileOffset, areas) }
+    }
+
     /// A region of it. One that it does not have has size 0.
     public struct Region: Hashable, Sendable {
         /// Bytes.
@@ -40,10 +65,15 @@ public struct VFIOUserDeviceDescription: Hashable, Sendable {
         public var isReadable: Bool
         /// Whether it can be written.
         public var isWritable: Bool
+        /// How the client maps it; nil if it does not.
+        public var mapping: Mapping?
 
         /// Creates a region.
-        public init(size: UInt64 = 0, isReadable: Bool = false, isWritable: Bool = false) {
+        public init(
+            size: UInt64 = 0, isReadable: Bool = false, isWritable: Bool = false, mapping: Mapping? = nil
+        ) {
             (self.size, self.isReadable, self.isWritable) = (size, isReadable, isWritable)
+            self.mapping = mapping
         }
 
         /// Whether all of `count` bytes at `offset` are in it.

@@ -22,7 +22,7 @@ extension VFIOUserRequest {
         case .info:
             writer.add(VFIOUserRequest.infoSize)
             for _ in 0..<3 { writer.add(UInt32(0)) }
-        case .regionInfo(let index):
+        case .regionInfo(let index, _):
             for number in [VFIOUserRequest.regionInfoSize, 0, index, 0] { writer.add(number) }
             for _ in 0..<2 { writer.add(UInt64(0)) }
         case .irqInfo(let index) where index < VFIOUserRequest.interruptTypes:

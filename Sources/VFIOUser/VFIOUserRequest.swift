@@ -11,8 +11,8 @@ public enum VFIOUserRequest: Sendable {
     case unmap((iova: UInt64, size: UInt64)?, echo: [UInt8])
     /// What the device has.
     case info
-    /// What a region is like.
-    case regionInfo(index: UInt32)
+    /// What a region is like. `room`: how long an answer the client takes, bytes.
+    case regionInfo(index: UInt32, room: UInt32)
     /// What an interrupt index is like.
     case irqInfo(index: UInt32)
     /// Wire interrupts.
@@ -197,7 +197,7 @@ extension VFIOUserRequest {
         guard let argsz = reader.number(UInt32.self), reader.number(UInt32.self) != nil,
             let index = reader.number(UInt32.self), reader.bytes(20) != nil, argsz >= regionInfoSize
         else { return nil }
-        return .regionInfo(index: index)
+        return .regionInfo(index: index, room: argsz)
     }
 
     private static func irqInfo(_ reader: inout PayloadReader) -> VFIOUserRequest? {

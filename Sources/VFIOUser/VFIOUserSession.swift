@@ -46,7 +46,8 @@ public struct VFIOUserSession: Sendable {
         do throws(Errno) {
             let sound = try VFIOUserRequest(message, transferLimit: limits.transfer)
             request = sound
-            answer = VFIOUserAnswer(to: header, try await carryOut(sound, message))
+            answer = VFIOUserAnswer(
+                to: header, try await carryOut(sound, message), try await descriptor(for: sound))
         } catch {
             report(VFIOUserCommand(rawValue: header.command), error)
             let neutral = minorVersion ?? 0 > 0 ? request?.neutralPayload : nil
@@ -70,7 +71,8 @@ public struct VFIOUserSession: Sendable {
             try await device.unmap(range)
             return echo
         case .info: return infoReply(try await device.describe())
-        case .regionInfo(let index): return try regionReply(index, try await device.describe())
+        case .regionInfo(let index, let room):
+            return try regionReply(index, room: room, try await device.describe())
         case .irqInfo(let index): return try irqReply(index, try await device.describe())
         case .setIRQs(let request):
             try check(request, message, try await device.describe())
@@ -94,6 +96,14 @@ public struct VFIOUserSession: Sendable {
             try await device.reset()
             return []
         }
+    }
+
+    /// What goes with the answer to a sound request, each time: a client that asks twice, with more room, closes the first.
+    private func descriptor(for request: VFIOUserRequest) async throws(Errno) -> SharedDescriptor? {
+        guard case .regionInfo(let index, _) = request,
+            try await device.describe().regions[at: index]?.mapping != nil
+        else { return nil }
+        return try await device.descriptor()
     }
 
     private mutating func agree(on proposed: VFIOUserVersion) throws(Errno) -> [UInt8] {
@@ -146,7 +156,8 @@ public struct VFIOUserSession: Sendable {
 // What the device has, in the structures of linux/vfio.h.
 extension VFIOUserSession {
     private static let deviceFlags: (reset: UInt32, pci: UInt32) = (1, 2)
-    private static let regionFlags: (read: UInt32, write: UInt32) = (1, 2)
+    private static let regionFlags: (read: UInt32, write: UInt32, map: UInt32, capabilities: UInt32) = (1, 2, 4, 8)
+    private static let areasCapability: (id: UInt16, version: UInt16) = (1, 1)
     private static let irqFlags: (eventfd: UInt32, maskable: UInt32, automasked: UInt32, noResize: UInt32) = (
         1, 2, 4, 8
     )
@@ -161,18 +172,39 @@ extension VFIOUserSession {
         return writer.bytes
     }
 
+    /// The structure, and behind it the areas that may be mapped, as a capability (VFIO_REGION_INFO_CAP_SPARSE_MMAP): only where
+    /// the client has the room for it; how much that would be, it is told in any case.
     private func regionReply(
-        _ index: UInt32, _ description: VFIOUserDeviceDescription
+        _ index: UInt32, room: UInt32, _ description: VFIOUserDeviceDescription
     ) throws(Errno) -> [UInt8] {
         guard let region = description.regions[at: index] else { throw .invalidArgument }
+        let areas = region.mapping.map(VFIOUserSession.capability) ?? []
+        let whole = VFIOUserRequest.regionInfoSize + UInt32(clamping: areas.count)
+        let fits = !areas.isEmpty && room >= whole
         var writer = PayloadWriter()
         let flags = VFIOUserSession.regionFlags
-        writer.add(UInt32(32))
-        writer.add((region.isReadable ? flags.read : 0) | (region.isWritable ? flags.write : 0))
+        writer.add(whole)
+        writer.add(
+            (region.isReadable ? flags.read : 0) | (region.isWritable ? flags.write : 0)
+                | (areas.isEmpty ? 0 : flags.map) | (fits ? flags.capabilities : 0))
         writer.add(index)
-        writer.add(UInt32(0))
+        writer.add(fits ? VFIOUserRequest.regionInfoSize : 0)
         writer.add(region.size)
-        writer.add(UInt64(0))
+        writer.add(region.mapping?.fileOffset ?? 0)
+        return writer.bytes + (fits ? areas : [])
+    }
+
+    private static func capability(_ mapping: VFIOUserDeviceDescription.Mapping) -> [UInt8] {
+        var writer = PayloadWriter()
+        writer.add(areasCapability.id)
+        writer.add(areasCapability.version)
+        writer.add(UInt32(0))
+        writer.add(UInt32(clamping: mapping.areas.count))
+        writer.add(UInt32(0))
+        for area in mapping.areas {
+            writer.add(area.offset)
+            writer.add(area.size)
+        }
         return writer.bytes
     }
 

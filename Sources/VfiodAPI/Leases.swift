@@ -50,6 +50,8 @@ extension Wire {
         public var gid: Int?
         /// How the devices are used.
         public var mode: String
+        /// Whether a VMM may map their registers.
+        public var mapsBars: Bool
         /// In the order of addresses.
         public var devices: [LeasedDevice]
         /// Ranges of memory that the devices see.
@@ -59,9 +61,11 @@ extension Wire {
 
         /// Creates a value.
         public init(
-            iommuGroup: Int, uid: Int, gid: Int?, mode: String, devices: [LeasedDevice], mappings: Int, mappedBytes: Int
+            iommuGroup: Int, uid: Int, gid: Int?, mode: String, mapsBars: Bool, devices: [LeasedDevice],
+            mappings: Int, mappedBytes: Int
         ) {
             (self.iommuGroup, self.uid, self.gid, self.mode) = (iommuGroup, uid, gid, mode)
+            self.mapsBars = mapsBars
             (self.devices, self.mappings, self.mappedBytes) = (devices, mappings, mappedBytes)
         }
     }

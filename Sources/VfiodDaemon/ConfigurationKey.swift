@@ -27,6 +27,7 @@ struct ConfigurationKey: Sendable {
         number("leases", "mappings", 1...65_535, \.leaseLimits.mappings),
         number("leases", "memory", 1...(1 << 30), \.leaseLimits.mebibytes),
         seconds("leases", "step", 1...600, \.sessionDeadlines.step),
+        flag("leases", "map-bars", \.leaseLimits.mapsBARs),
         seconds("leases", "reset", 1...600, \.sessionDeadlines.reset),
     ]
 
@@ -66,6 +67,15 @@ struct ConfigurationKey: Sendable {
                 throw Unfit(reason: "must be whole seconds from \(range.lowerBound) to \(range.upperBound)")
             }
             configuration[keyPath: target] = .seconds(number)
+        }
+    }
+
+    private static func flag(
+        _ table: String, _ name: String, _ target: any WritableKeyPath<Configuration, Bool> & Sendable
+    ) -> ConfigurationKey {
+        ConfigurationKey(table: table, name: name) { value, configuration throws(Unfit) in
+            guard let flag = value.bool else { throw Unfit(reason: "must be true or false") }
+            configuration[keyPath: target] = flag
         }
     }
 

@@ -8,7 +8,7 @@ struct ConfigurationNames {
     static let tables = ["device", "pool"]
 
     private static let ids = ["vendor", "device", "subsystem-vendor", "subsystem-device"]
-    private static let provisionKeys = ["bind", "claim-at-boot", "virtual-functions", "consent"]
+    private static let provisionKeys = ["bind", "claim-at-boot", "virtual-functions", "consent", "map-bars"]
     private static let deviceKeys = ["name", "address", "serial", "path", "slot"] + ids + provisionKeys
     private static let poolKeys = ["name", "devices"]
 
@@ -151,6 +151,7 @@ struct ConfigurationNames {
             }
         }
         provision.consent = try consent(place)
+        if place.table["map-bars"] != nil { provision.mapsBARs = try flag(place, "map-bars") }
         return provision
     }
 

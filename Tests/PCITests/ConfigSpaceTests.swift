@@ -74,6 +74,22 @@ import Testing
         #expect(config.long(at: .max) == nil)
     }
 
+    @Test("The table of MSI-X and its pending bits are found in their BARs") func msixStructures() {
+        #expect(ConfigSpace(FakeConfigSpace().bytes).msixStructures.isEmpty)
+        var fake = FakeConfigSpace()
+        fake.addMSIX(vectors: 65, table: 0x2003, pendingBits: 0xffff_fff8 | 5)
+        #expect(
+            ConfigSpace(fake.bytes).msixStructures == [
+                MSIXStructure(bar: 3, offset: 0x2000, size: 65 * 16),
+                MSIXStructure(bar: 5, offset: 0xffff_fff8, size: 16),
+            ])
+        // A BAR that does not exist, and a capability that was not read to its end.
+        fake = FakeConfigSpace()
+        fake.addMSIX(vectors: 1, table: 6, pendingBits: 0x10)
+        #expect(ConfigSpace(fake.bytes).msixStructures == [MSIXStructure(bar: 0, offset: 0x10, size: 8)])
+        #expect(ConfigSpace(Array(fake.bytes.prefix(0x48))).msixStructures.isEmpty)
+    }
+
     @Test("The serial number is read from its extended capability, wherever that stands") func serialNumber() {
         var fake = FakeConfigSpace()
         #expect(ConfigSpace(fake.bytes).serialNumber == nil)

@@ -37,7 +37,8 @@ struct LeaseFixture {
         var all: [PCIAddress: LeaseOwner] { open.withLock { $0 } }
         func fail(_ error: KernelError) { failure.withLock { $0 = error } }
         func open(
-            _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode
+            _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode,
+            mapsBARs: Bool
         ) async throws(KernelError) {
             seen.withLock { $0 }()
             if let error = failure.withLock({ $0 }) { throw error }

@@ -13,18 +13,7 @@ struct SessionTests {
     private static let allSteps = SessionEndStep.allCases.map(\.rawValue)
 
     /// Memory as a client would send it.
-    private func memory(_ pages: Int) throws -> MemoryFile {
-        let shared = try SharedMemory(name: "guest", length: pages * 4096)
-        return try received([shared.descriptor.rawValue]).memory(at: 0)
-    }
-
-    /// Descriptors that went through a socket.
-    private func received(_ descriptors: [CInt]) throws -> ReceivedDescriptors {
-        let (first, second) = try UnixSocket.pair(.stream).take { (SharedDescriptor($0), SharedDescriptor($1)) }
-        _ = try UnixSocket(adopting: try first.duplicate()).send([0], descriptors: descriptors)
-        let socket = UnixSocket(adopting: try second.duplicate())
-        return try #require(try socket.receive(limit: 1, closer: DescriptorCloser()).descriptors)
-    }
+    private func memory(_ pages: Int) throws -> MemoryFile { try ReceivedMemory.file(pages: pages) }
 
     @Test("a session describes its device, and hands it out as a descriptor that works")
     func describes() async throws {
@@ -49,7 +38,7 @@ struct SessionTests {
         try await host.attach()
         let session = try await host.begin()
         let file = try memory(4)
-        try await session.map(DMARange(first: 0x10000, size: 0x4000), file, at: 0, writable: true)
+        try await session.map(DMARange(first: 0x10000, size: 0x4000), file, at: 0, writable: true, patience: nil)
         try await session.interrupts { (device) throws(InterruptError) in
             try device.switchTo(.msix, [InterruptConfiguration](repeating: InterruptConfiguration(), count: 5))
         }
@@ -81,7 +70,7 @@ struct SessionTests {
         try await host.attach()
         let session = try await host.begin()
         let file = try memory(1)
-        try await session.map(DMARange(first: 0, size: 4096), file, at: 0, writable: true)
+        try await session.map(DMARange(first: 0, size: 4096), file, at: 0, writable: true, patience: nil)
         try await session.interrupts { (device) throws(InterruptError) in try device.switchTo(.msi) }
         let opened = try #require(session as? LeaseSession)
         // The owner makes it a bus master.
@@ -145,7 +134,7 @@ struct SessionTests {
         try await host.attach(host.apart)
         let session = try await host.begin()
         let file = try memory(1)
-        try await session.map(DMARange(first: 0, size: 4096), file, at: 0, writable: true)
+        try await session.map(DMARange(first: 0, size: 4096), file, at: 0, writable: true, patience: nil)
         let gate = try EventFD()
         host.kernel.forgetCalls()
         // The first call of the end is the first step's.
@@ -217,8 +206,8 @@ struct SessionTests {
         let (first, second) = (try await host.begin(), try await host.begin(host.other))
         let file = try memory(2)
         let range = try DMARange(first: 0x1000, size: 0x2000)
-        try await first.map(range, file, at: 0, writable: true)
-        try await second.map(range, file, at: 0, writable: true)
+        try await first.map(range, file, at: 0, writable: true, patience: nil)
+        try await second.map(range, file, at: 0, writable: true, patience: nil)
         #expect(host.vfio.mappings.count == 1)
         #expect(await host.host.leases().map(\.mappings) == [1])
         await host.host.endSession(host.nic, .connectionClosed)
@@ -239,7 +228,8 @@ struct SessionTests {
         let file = try memory(4)
         func fault(_ first: UInt64, _ size: UInt64, at offset: UInt64 = 0) async -> DMARange.Fault? {
             let error = await sessionFailure {
-                try await session.map(DMARange(first: first, size: size), file, at: offset, writable: true)
+                try await session.map(
+                    DMARange(first: first, size: size), file, at: offset, writable: true, patience: nil)
             }
             guard case .badRange(let fault) = error else { return nil }
             return fault
@@ -251,13 +241,14 @@ struct SessionTests {
         #expect(await fault(UInt64.max - 4095, 8192) == .overflow)
         let reserved = DMARange.Fault.reserved(first: 0xfee0_0000, last: 0xfeef_ffff, kind: "msi")
         #expect(await fault(0xfeef_f000, 8192) == reserved)
-        try await session.map(DMARange(first: 0x4000, size: 0x4000), file, at: 0, writable: true)
+        try await session.map(DMARange(first: 0x4000, size: 0x4000), file, at: 0, writable: true, patience: nil)
         #expect(await fault(0x7000, 4096) == .overlaps)
         #expect(await fault(0x4000, 0x4000) == .overlaps)
         for (size, offset) in [(UInt64(0x5000), UInt64(0)), (4096, 0x4000), (4096, UInt64.max - 4095)] {
             guard
                 case .badMemory = await sessionFailure(of: {
-                    try await session.map(DMARange(first: 0x10_0000, size: size), file, at: offset, writable: true)
+                    try await session.map(
+                        DMARange(first: 0x10_0000, size: size), file, at: offset, writable: true, patience: nil)
                 })
             else {
                 Issue.record("mapped \(size) bytes at \(offset) of 16384")
@@ -281,7 +272,9 @@ struct SessionTests {
         let plain = try openFile("/proc/self/exe", .readOnly)
         let eventfd = try EventFD()
         let memory = try SharedMemory(name: "guest", length: 4096)
-        let sent = try received([pipe.first.rawValue, plain.rawValue, eventfd.rawValue, memory.descriptor.rawValue])
+        let sent = try ReceivedMemory.descriptors([
+            pipe.first.rawValue, plain.rawValue, eventfd.rawValue, memory.descriptor.rawValue,
+        ])
         for index in 0..<3 { #expect(throws: KernelError.self) { try sent.memory(at: index) } }
         #expect(try sent.memory(at: 3).size() == 4096)
         for index in [0, 1, 3, 4] { #expect(throws: KernelError.self) { try sent.eventFD(at: index) } }

@@ -97,6 +97,15 @@ final class RecordingDevice: VFIOUserDevice {
         return description
     }
 
+    func descriptor() async throws(Errno) -> SharedDescriptor {
+        try note("descriptor")
+        do throws(KernelError) {
+            return SharedDescriptor(try openFile("/dev/null", .readWrite))
+        } catch {
+            throw error.errno
+        }
+    }
+
     func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8] {
         try note("read \(access.region)+\(access.offset) \(count)")
         return (0..<count).map { UInt8(truncatingIfNeeded: $0) }

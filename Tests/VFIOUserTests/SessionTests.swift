@@ -93,6 +93,41 @@ import VFIOUser
         #expect(try error(of: await irq(0, argsz: 15)) == .invalidArgument)
     }
 
+    @Test("A region that may be mapped comes with a descriptor each time, and with its areas where the client has room")
+    func mapping() async throws {
+        var card = RecordingDevice.card
+        let areas = [(UInt64(0), UInt64(0x2000)), (0x3000, 0x1000)].map { offset, size in
+            VFIOUserDeviceDescription.Mapping.Area(offset: offset, size: size)
+        }
+        card.regions[0].mapping = VFIOUserDeviceDescription.Mapping(fileOffset: 1 << 40, areas: areas)
+        let device = RecordingDevice(card)
+        var session = VFIOUserSession(device)
+        _ = await session.answer(Client.message(.version, Client.version()))
+        func region(_ index: UInt32, room: UInt32) async -> VFIOUserAnswer? {
+            await session.answer(
+                Client.message(
+                    .deviceGetRegionInfo,
+                    Client.bytes(room, UInt32(0), index, UInt32(0), UInt64(0), UInt64(0))))
+        }
+        let (whole, size) = (UInt32(32 + 16 + 32), UInt64(4096))
+        let short = await region(0, room: whole - 1)
+        #expect(
+            try payload(of: short)
+                == Client.bytes(whole, UInt32(7), UInt32(0), UInt32(0), size, UInt64(1) << 40))
+        #expect(short?.descriptor != nil)
+        let full = await region(0, room: whole)
+        #expect(
+            try payload(of: full)
+                == Client.bytes(whole, UInt32(0xf), UInt32(0), UInt32(32), size, UInt64(1) << 40)
+                + Client.bytes(UInt16(1), UInt16(1), UInt32(0), UInt32(2), UInt32(0))
+                + Client.bytes(UInt64(0), UInt64(0x2000), UInt64(0x3000), UInt64(0x1000)))
+        #expect(full?.descriptor != nil)
+        #expect(await region(7, room: whole)?.descriptor == nil)
+        #expect(device.calls == ["descriptor", "descriptor"])
+        device.fail(.notPermitted)
+        #expect(try error(of: await region(0, room: whole)) == .notPermitted)
+    }
+
     @Test("Reads and writes reach the region, and nothing outside of it") func access() async throws {
         var session = await session()
         func place(_ offset: UInt64, _ region: UInt32, _ count: UInt32) -> [UInt8] {

@@ -182,9 +182,10 @@ struct OutputTests {
         let path = "/run/vfiod/leases/0000:00:11.0"
         let device = Wire.LeasedDevice(
             device: "0000:00:11.0", socket: path, state: "idle", session: nil, holders: [], failure: nil)
-        func text(_ mode: String, _ arguments: [String]) throws -> String {
+        func text(_ mode: String, mapsBars: Bool = false, _ arguments: [String]) throws -> String {
             let lease = Wire.Lease(
-                iommuGroup: 3, uid: 1000, gid: nil, mode: mode, devices: [device], mappings: 0, mappedBytes: 0)
+                iommuGroup: 3, uid: 1000, gid: nil, mode: mode, mapsBars: mapsBars, devices: [device], mappings: 0,
+                mappedBytes: 0)
             let verb = try #require(
                 try Vfioctl.parseAsRoot(["attach", "00:11.0", "--uid", "1000"] + arguments) as? AttachVerb)
             return verb.text(Attach.Reply(device: "0000:00:11.0", lease: lease, plan: nil))
@@ -193,11 +194,15 @@ struct OutputTests {
         #expect(try text("descriptors", []) == given)
         func arguments(_ size: String) -> String {
             "-object memory-backend-memfd,id=vfiod-memory,size=\(size),share=on -machine memory-backend=vfiod-memory"
-                + #" -device {"driver":"vfio-user-pci","socket":{"type":"unix","path":""# + path + #""}}"# + "\n"
+                + #" -device {"driver":"vfio-user-pci","x-msg-timeout":60000,"socket":{"type":"unix","path":""# + path
+                + #""}}"# + "\n"
         }
         #expect(
             try text("vfio-user", ["--mode", "vfio-user"])
-                == given + "For QEMU, with the size of the guest's memory:\n  " + arguments("SIZE"))
+                == given + "For QEMU, with the size of the guest's memory:\n  " + arguments("SIZE")
+                + "The VMM reaches the device's registers through vfiod only (map-bars in vfiod.toml).\n")
+        #expect(
+            try text("vfio-user", mapsBars: true, ["--mode", "vfio-user"]).contains("given the device's descriptor"))
         #expect(try text("vfio-user", ["--qemu", "4G"]) == arguments("4G"))
     }
 
@@ -214,13 +219,18 @@ struct OutputTests {
         devices[1].holders = [Wire.Holder(processId: 99, command: "keeper", unit: "vm.service", descriptors: [3])]
         devices[2].failure = "reset: EIO"
         let lease = Wire.Lease(
-            iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors", devices: devices, mappings: 0, mappedBytes: 0)
+            iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors", mapsBars: false,
+            devices: devices, mappings: 0, mappedBytes: 0)
+        let user = Wire.Lease(
+            iommuGroup: 4, uid: 1001, gid: nil, mode: "vfio-user", mapsBars: true,
+            devices: [device("0000:00:13.0", "idle")], mappings: 0, mappedBytes: 0)
         #expect(
-            LeasesVerb.text(Leases.Reply(leases: [lease])) == """
-                DEVICE        GROUP   UID  GID  MODE         STATE        PROCESS
-                0000:00:10.0      3  1000   36  descriptors  in-use       77
-                0000:00:11.0      3  1000   36  descriptors  held         99 (keeper) of vm.service
-                0000:00:12.0      3  1000   36  descriptors  quarantined  -
+            LeasesVerb.text(Leases.Reply(leases: [lease, user])) == """
+                DEVICE        GROUP   UID  GID  MODE         BARS    STATE        PROCESS
+                0000:00:10.0      3  1000   36  descriptors  -       in-use       77
+                0000:00:11.0      3  1000   36  descriptors  -       held         99 (keeper) of vm.service
+                0000:00:12.0      3  1000   36  descriptors  -       quarantined  -
+                0000:00:13.0      4  1001    -  vfio-user    mapped  idle         -
 
                 0000:00:12.0 quarantined: reset: EIO
 

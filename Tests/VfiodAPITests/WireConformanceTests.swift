@@ -334,7 +334,7 @@ enum Samples {
         type: "msi", raisedBy: "loopback", vectors: 16, tested: 16, fired: 160, delivered: 159, lost: 1, spurious: 1,
         lostVectors: [3], spuriousVectors: [4], latencyP50: 12.5, latencyP99: 20.25, latencyMax: 30, notes: ["x"])
     static let lease = Wire.Lease(
-        iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors",
+        iommuGroup: 3, uid: 1000, gid: 36, mode: "descriptors", mapsBars: false,
         devices: [
             Wire.LeasedDevice(
                 device: "0000:00:10.0", socket: "/run/x", state: "in-use",

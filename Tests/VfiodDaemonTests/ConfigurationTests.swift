@@ -111,12 +111,13 @@ struct ConfigurationTests {
             guard line.hasPrefix("#"), let second = line.dropFirst().first else { return line }
             return second.isLetter || second == "[" ? line.dropFirst() : line
         }
-        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 30)
+        #expect(uncommented.count { $0.contains(" = ") && !$0.hasPrefix("#") } == 32)
         var all = try read(uncommented.joined(separator: "\n"))
         #expect(all.names.devices.map(\.name) == ["uplink", "ports", "port0"])
         #expect(all.names.devices.map(\.provision.isBound) == [true, false, true])
         #expect(all.names.device("uplink")?.provision.isClaimedAtBoot == true)
         #expect(all.names.device("ports")?.provision.virtualFunctions == 4)
+        #expect(all.names.devices.map(\.provision.mapsBARs) == [false, nil, nil])
         #expect(all.names.pools.map(\.name) == ["nics"])
         all.names = NamedDevices()
         #expect(all == Configuration())

@@ -200,6 +200,10 @@ actor InMemoryDevices: DeviceOperations {
 
     func setLeaseDirectory(_ path: String) { leaseDirectory = path }
 
+    private var mapsBARs = false
+
+    func setMapsBARs(_ mapsBARs: Bool) { self.mapsBARs = mapsBARs }
+
     func attach(
         _ address: PCIAddress, to owner: LeaseOwner, _ mode: LeaseMode, consent: Set<Consent>, dryRun: Bool
     ) async throws(PassthroughError) -> (lease: Lease?, plan: Plan) {
@@ -209,7 +213,7 @@ actor InMemoryDevices: DeviceOperations {
         if dryRun { return (nil, plan) }
         let path = "\(leaseDirectory)/\(address)"
         do throws(KernelError) {
-            try await endpoints?.open(address, at: path, for: owner, mode)
+            try await endpoints?.open(address, at: path, for: owner, mode, mapsBARs: mapsBARs)
         } catch {
             throw .kernel(address, step: "listen", error, hint: "")
         }

@@ -40,7 +40,8 @@ final class InMemorySession: DeviceSession {
 
     func describe() async throws(LeaseError) -> SessionDevice {
         let region = SessionDevice.Region(
-            index: 0, offset: 1 << 40, size: 4096, isReadable: true, isWritable: true, isMappable: false)
+            index: 0, offset: 1 << 40, size: 4096, isReadable: true, isWritable: true, isMappable: true,
+            mappableAreas: [MappableArea(offset: 0, size: 4096)])
         return SessionDevice(
             address: address, canReset: true, regions: [region],
             interrupts: InterruptCounts(legacy: 1, msi: 32, msix: 5))
@@ -54,7 +55,9 @@ final class InMemorySession: DeviceSession {
         }
     }
 
-    func map(_ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool) async throws(LeaseError) {
+    func map(
+        _ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool, patience: Duration?
+    ) async throws(LeaseError) {
         mapped.withLock { $0[range] = offset }
     }
 

@@ -18,13 +18,16 @@ final class LeaseSocket: Sendable {
 
     deinit { loop.stop() }
 
-    init(_ mode: LeaseMode = .descriptors, mappings: Int = LeaseLimits().mappings) async throws {
+    init(_ mode: LeaseMode = .descriptors, mappings: Int = LeaseLimits().mappings, mapsBARs: Bool = false)
+        async throws
+    {
         directory = try TemporaryDirectory()
         address = try #require(PCIAddress("0000:00:10.0"))
         loop = try EventLoop(name: "test-loop")
         sockets = try LeaseSockets(
             directory: directory.file("leases"), devices: devices, mappings: mappings, on: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        await devices.setMapsBARs(mapsBARs)
         await devices.setLeaseDirectory(directory.file("leases"))
         await devices.serveLeases(through: sockets)
         _ = try await devices.attach(

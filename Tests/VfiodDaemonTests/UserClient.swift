@@ -25,6 +25,7 @@ final class UserClient: Sendable {
     // One to send and one to receive: what a server does not take must not keep its answers from us.
     private let sender: BlockingLane
     private let receiver: BlockingLane
+    private let closer = DescriptorCloser()
     private let lastID = Lock<UInt16>(0)
 
     init(_ path: String) throws {
@@ -59,14 +60,17 @@ final class UserClient: Sendable {
     }
 
     /// The next answer; nil at the end of the connection.
-    func receive() async throws -> (header: VFIOUserHeader, payload: [UInt8])? {
+    func receive() async throws -> (header: VFIOUserHeader, payload: [UInt8], descriptors: Int)? {
         try await receiver.run { [self] () throws(KernelError) in
             var bytes: [UInt8] = []
+            var descriptors = 0
             var size = VFIOUserHeader.size
             while bytes.count < size {
                 let came: [UInt8]
                 do throws(KernelError) {
-                    came = try socket.receive(limit: size - bytes.count).bytes
+                    let (read, sent, _) = try socket.receive(limit: size - bytes.count, closer: closer)
+                    came = read
+                    descriptors += sent?.rawValues.count ?? 0
                 } catch {
                     if error.errno == .connectionReset { return nil }
                     throw error
@@ -77,7 +81,7 @@ final class UserClient: Sendable {
                     size = Int(header.messageSize)
                 }
             }
-            return VFIOUserHeader(bytes).map { ($0, Array(bytes.dropFirst(VFIOUserHeader.size))) }
+            return VFIOUserHeader(bytes).map { ($0, Array(bytes.dropFirst(VFIOUserHeader.size)), descriptors) }
         }
     }
 

@@ -29,6 +29,24 @@ import VFIOUser
         #expect(try await client.ask(.regionRead, place) == place + [0xff, 0xff])
     }
 
+    @Test("A region is given away to be mapped where that is allowed, and only there", arguments: [true, false])
+    func mapping(isAllowed: Bool) async throws {
+        let server = try await LeaseSocket(.vfioUser, mapsBARs: isAllowed)
+        let (client, _) = try await server.begin()
+        let asked = Client.bytes(UInt32(64), UInt32(0), UInt32(0), UInt32(0), UInt64(0), UInt64(0))
+        try await client.send(.deviceGetRegionInfo, asked)
+        let answer = try #require(try await client.receive())
+        #expect(answer.header.errorNumber == 0)
+        #expect(answer.descriptors == (isAllowed ? 1 : 0))
+        let fileOffset = Client.bytes(isAllowed ? UInt64(1) << 40 : 0)
+        let areas = Client.bytes(UInt16(1), UInt16(1), UInt32(0), UInt32(1), UInt32(0), UInt64(0), UInt64(4096))
+        let flags: UInt32 = isAllowed ? 0xf : 3
+        #expect(
+            answer.payload
+                == Client.bytes(UInt32(isAllowed ? 64 : 32), flags, UInt32(0), UInt32(isAllowed ? 32 : 0), UInt64(4096))
+                + fileOffset + (isAllowed ? areas : []))
+    }
+
     @Test("A client is told how many ranges its lease may have", arguments: [(7, 7), (1 << 20, 65535)])
     func mappings(of lease: Int, told: Int) async throws {
         let server = try await LeaseSocket(.vfioUser, mappings: lease)
@@ -156,7 +174,7 @@ import VFIOUser
         let lease = try await LeaseSocket(.vfioUser)
         let path = lease.directory.file("stuck")
         let server = UserServer(
-            lease.address, devices: lease.devices, mappings: 1, on: lease.loop,
+            lease.address, devices: lease.devices, mappings: 1, mapsBARs: false, on: lease.loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         try await server.listen(try UnixListener(path: path))
         let client = try UserClient(path)

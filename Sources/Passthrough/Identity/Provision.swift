@@ -8,14 +8,19 @@ public struct Provision: Hashable, Sendable {
     public var virtualFunctions: Int?
     /// The blockers that are overridden.
     public var consent: Set<Consent>
+    /// Whether a VMM may map its registers; nil for what holds for all (``LeaseLimits/mapsBARs``). Apply has nothing to do
+    /// for it.
+    public var mapsBARs: Bool?
 
     /// Creates a provision; as it is, one that asks for nothing.
     public init(
-        isBound: Bool = false, isClaimedAtBoot: Bool = false, virtualFunctions: Int? = nil, consent: Set<Consent> = []
+        isBound: Bool = false, isClaimedAtBoot: Bool = false, virtualFunctions: Int? = nil, consent: Set<Consent> = [],
+        mapsBARs: Bool? = nil
     ) {
         self.isBound = isBound
         self.isClaimedAtBoot = isClaimedAtBoot
         self.virtualFunctions = virtualFunctions
         self.consent = consent
+        self.mapsBARs = mapsBARs
     }
 }

@@ -12,8 +12,12 @@ public protocol DeviceSession: Sendable {
     /// interrupted by it, and keeps it from being given on.
     func openDevice() async throws(LeaseError) -> SharedDescriptor
 
-    /// Lets the device see memory at `range`.
-    func map(_ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool) async throws(LeaseError)
+    /// Lets the device see memory at `range`. With `patience` it returns when that has passed, even if the memory is not
+    /// pinned yet: the device then becomes no bus master before it is, whatever is written to its configuration space, and
+    /// none at all if it cannot be.
+    func map(
+        _ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool, patience: Duration?
+    ) async throws(LeaseError)
 
     /// Takes that back; `range` is one that was mapped.
     func unmap(_ range: DMARange) async throws(LeaseError)
@@ -56,15 +60,19 @@ public struct SessionDevice: Hashable, Sendable {
         public let isReadable: Bool
         /// Whether it can be written.
         public let isWritable: Bool
-        /// Whether it can be mapped.
+        /// Whether the kernel would map it, all of it.
         public let isMappable: Bool
+        /// What of it may be mapped by whom the messages of MSI-X are no business of, in order.
+        public let mappableAreas: [MappableArea]
 
         /// Creates a region.
         public init(
-            index: Int, offset: UInt64, size: UInt64, isReadable: Bool, isWritable: Bool, isMappable: Bool
+            index: Int, offset: UInt64, size: UInt64, isReadable: Bool, isWritable: Bool, isMappable: Bool,
+            mappableAreas: [MappableArea] = []
         ) {
             (self.index, self.offset, self.size) = (index, offset, size)
             (self.isReadable, self.isWritable, self.isMappable) = (isReadable, isWritable, isMappable)
+            self.mappableAreas = mappableAreas
         }
     }
 

@@ -8,6 +8,8 @@ public struct Lease: Hashable, Sendable {
     public let owner: LeaseOwner
     /// The form in which they are used.
     public let mode: LeaseMode
+    /// Whether its VMM may map registers, and so has the device's descriptor.
+    public let mapsBARs: Bool
     /// Its devices, in the order of addresses.
     public var devices: [LeasedDevice]
     /// How many ranges of addresses the devices have memory at.
@@ -17,10 +19,10 @@ public struct Lease: Hashable, Sendable {
 
     /// Creates a lease.
     public init(
-        iommuGroup: Int, owner: LeaseOwner, mode: LeaseMode, devices: [LeasedDevice], mappings: Int = 0,
-        mappedBytes: UInt64 = 0
+        iommuGroup: Int, owner: LeaseOwner, mode: LeaseMode, mapsBARs: Bool = false, devices: [LeasedDevice],
+        mappings: Int = 0, mappedBytes: UInt64 = 0
     ) {
-        (self.iommuGroup, self.owner, self.mode) = (iommuGroup, owner, mode)
+        (self.iommuGroup, self.owner, self.mode, self.mapsBARs) = (iommuGroup, owner, mode, mapsBARs)
         (self.devices, self.mappings, self.mappedBytes) = (devices, mappings, mappedBytes)
     }
 }

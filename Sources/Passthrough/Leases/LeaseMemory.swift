@@ -9,6 +9,9 @@ public struct LeaseLimits: Hashable, Sendable {
     public var mappings = 4096
     /// Mebibytes of memory, which is pinned.
     public var mebibytes = 64 << 10
+    /// Whether a VMM that speaks vfio-user may map registers, for which it is given the device's descriptor; where the
+    /// configuration says nothing else of the device.
+    public var mapsBARs = true
 
     /// The defaults.
     public init() {}
@@ -35,6 +38,9 @@ final class LeaseMemory: Sendable {
         var users: Set<PCIAddress> = []
         var mappings: [Mapping: Set<PCIAddress>] = [:]
     }
+
+    // So much is pinned with one call at most, which cannot be called off.
+    private static let portion: UInt64 = 1 << 30
 
     let iommuGroup: Int
     private let limits: LeaseLimits
@@ -97,10 +103,12 @@ final class LeaseMemory: Sendable {
     /// The lane of calls for the address space; nil while no session is in it.
     var lane: BlockingLane? { open.withLock { $0?.lane } }
 
-    /// Maps memory for a session. To be called on ``lane``.
+    /// Maps memory for a session, unless `mayGoOn`, asked again and again, throws. To be called on ``lane``.
     func map(
-        _ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool, for user: PCIAddress
+        _ range: DMARange, _ memory: MemoryFile, at offset: UInt64, writable: Bool, for user: PCIAddress,
+        mayGoOn: () throws(LeaseError) -> Void
     ) throws(LeaseError) {
+        try mayGoOn()
         guard offset % DMARange.pageSize == 0 else { throw .badRange(.unaligned) }
         let mapping = Mapping(range: range, file: memory.identity, offset: offset, isWritable: writable)
         let container = try open.withLock { (open) throws(LeaseError) -> VFIOContainer? in
@@ -116,19 +124,47 @@ final class LeaseMemory: Sendable {
             return space.container
         }
         guard let container else { return }
-        do throws(KernelError) {
-            let size = try memory.size()
-            let (end, overflows) = offset.addingReportingOverflow(range.size)
-            guard !overflows, end <= size, let length = Int(exactly: range.size) else {
-                throw KernelError("mmap", on: "the memory has \(size) bytes", .invalidArgument)
+        var done: UInt64 = 0
+        do throws(LeaseError) {
+            try checkSize(of: memory, offset, range.size)
+            while done < range.size {
+                try mayGoOn()
+                let begin = range.first + done
+                let size = min(LeaseMemory.portion - begin % LeaseMemory.portion, range.size - done)
+                try pin(memory, at: offset + done, to: (begin, size), writable, in: container)
+                done += size
             }
+        } catch {
+            do throws(KernelError) {
+                if done > 0 { try container.unmapDMA(iova: range.first, size: done) }
+            } catch {
+                // The session's end tries again.
+                open.withLock { $0?.mappings[mapping] = [user] }
+            }
+            throw error
+        }
+        open.withLock { $0?.mappings[mapping] = [user] }
+    }
+
+    private func checkSize(of memory: MemoryFile, _ offset: UInt64, _ count: UInt64) throws(LeaseError) {
+        let size: UInt64
+        do throws(KernelError) { size = try memory.size() } catch { throw .badMemory("\(error)") }
+        let (end, overflows) = offset.addingReportingOverflow(count)
+        guard !overflows, end <= size else { throw .badMemory("the memory has \(size) bytes: EINVAL") }
+    }
+
+    private func pin(
+        _ memory: MemoryFile, at offset: UInt64, to place: (iova: UInt64, size: UInt64), _ writable: Bool,
+        in container: VFIOContainer
+    ) throws(LeaseError) {
+        do throws(KernelError) {
+            guard let length = Int(exactly: place.size) else { throw KernelError("mmap", .invalidArgument) }
             // The kernel pins the pages themselves; our mapping only names them and goes at once.
             let view = try memory.map(at: offset, length: length, writable: writable)
-            try container.mapDMA(iova: range.first, memory: view.address, size: range.size, writable: writable)
+            try container.mapDMA(iova: place.iova, memory: view.address, size: place.size, writable: writable)
         } catch {
             throw error.call == "mmap" ? .badMemory("\(error)") : .kernel(step: "map memory", error)
         }
-        open.withLock { $0?.mappings[mapping] = [user] }
     }
 
     /// Unmaps one mapping of a session, whole. To be called on ``lane``.

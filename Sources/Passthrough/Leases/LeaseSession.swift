@@ -15,6 +15,8 @@ final class LeaseSession: DeviceSession {
     }
 
     static let openingStep = "open the device"
+    // What has the capabilities of MSI and MSI-X in it (PCI 3.0 section 6.7).
+    private static let capabilitySpace: UInt64 = 256
 
     let address: PCIAddress
     let memory: LeaseMemory
@@ -22,22 +24,32 @@ final class LeaseSession: DeviceSession {
     let lane: BlockingLane
     /// What the configuration space said of the device before the session: it says so again after it.
     let signature: DeviceSignature
+    let clock: any Clock<Duration>
+    /// Told of what went wrong later.
+    let failed: @Sendable (LateFailure) -> Void
+    let gate = Lock(BusMasterGate())
+    /// Ranges that its owner takes for mapped, and that are not.
+    let lost = Lock<Set<DMARange>>([])
     private let core: Lock<Core?>
     /// Nil until configuration space is looked at first.
     private let shadow = Lock<ConfigurationShadow?>(nil)
     private let ending = Lock<SessionEndReason?>(nil)
 
     private init(
-        _ address: PCIAddress, _ core: Core, _ memory: LeaseMemory, _ lane: BlockingLane, _ signature: DeviceSignature
+        _ address: PCIAddress, _ core: Core, _ memory: LeaseMemory, _ lane: BlockingLane, _ signature: DeviceSignature,
+        _ clock: any Clock<Duration>, _ failed: @escaping @Sendable (LateFailure) -> Void
     ) {
         (self.address, self.memory, self.lane, self.signature) = (address, memory, lane, signature)
+        (self.clock, self.failed) = (clock, failed)
         self.core = Lock(core)
     }
 
-    /// Opens the device, on `lane`, whose thread calls this. What the device tells of is given to `told` on `loop`.
+    /// Opens the device, on `lane`, whose thread calls this. What the device tells of is given to `told` on `loop`, and what
+    /// went wrong after its owner was told otherwise to `failed`.
     static func open(
         _ address: PCIAddress, _ token: VFIOToken?, in memory: LeaseMemory, on lane: BlockingLane, sysfs: Sysfs,
-        loop: EventLoop, told: @escaping @Sendable (VFIODeviceEvent) -> Void
+        loop: EventLoop, clock: any Clock<Duration>, told: @escaping @Sendable (VFIODeviceEvent) -> Void,
+        failed: @escaping @Sendable (LateFailure) -> Void
     ) throws(LeaseError) -> LeaseSession {
         let signature = DeviceSignature(sysfs.configSpace(of: address))
         let device: VFIODevice
@@ -52,7 +64,7 @@ final class LeaseSession: DeviceSession {
             let core = Core(
                 device: device, groups: try DeviceInterrupts(interrupts.sources(), sink: nil),
                 watch: try DeviceWatch(interrupts, on: loop, handler: told))
-            return LeaseSession(address, core, memory, lane, signature)
+            return LeaseSession(address, core, memory, lane, signature, clock, failed)
         } catch {
             memory.leave(address)
             throw .interrupts(error)
@@ -78,6 +90,10 @@ final class LeaseSession: DeviceSession {
     func describe() async throws(LeaseError) -> SessionDevice {
         let address = address
         return try await onLane("describe") { (core) throws(KernelError) in
+            let configuration = try core.device.region(.configuration)
+            let structures = ConfigSpace(
+                try configuration.read(at: 0, count: Int(min(configuration.size, LeaseSession.capabilitySpace)))
+            ).msixStructures
             var regions: [SessionDevice.Region] = []
             for index in VFIORegionIndex.allCases {
                 let region = try core.device.region(index)
@@ -85,7 +101,10 @@ final class LeaseSession: DeviceSession {
                 regions.append(
                     SessionDevice.Region(
                         index: Int(index.rawValue), offset: region.offset, size: region.size,
-                        isReadable: region.isReadable, isWritable: region.isWritable, isMappable: region.isMappable))
+                        isReadable: region.isReadable, isWritable: region.isWritable, isMappable: region.isMappable,
+                        mappableAreas: region.isMappable
+                            ? MappableArea.areas(ofBAR: Int(index.rawValue), size: region.size, around: structures)
+                            : []))
             }
             let counts = try [VFIOIRQIndex.intx, .msi, .msix].map { (index) throws(KernelError) in
                 Int(clamping: try core.device.irqInfo(index).count)
@@ -102,18 +121,6 @@ final class LeaseSession: DeviceSession {
         }
     }
 
-    func map(_ range: DMARange, _ file: MemoryFile, at offset: UInt64, writable: Bool) async throws(LeaseError) {
-        let (memory, address) = (memory, address)
-        try await onMemoryLane { () throws(LeaseError) in
-            try memory.map(range, file, at: offset, writable: writable, for: address)
-        }
-    }
-
-    func unmap(_ range: DMARange) async throws(LeaseError) {
-        let (memory, address) = (memory, address)
-        try await onMemoryLane { () throws(LeaseError) in try memory.unmap(range, of: address) }
-    }
-
     func read(region: Int, at offset: UInt64, count: Int) async throws(LeaseError) -> [UInt8] {
         let step = "read a region"
         var bytes: [UInt8] = []
@@ -121,7 +128,10 @@ final class LeaseSession: DeviceSession {
             bytes += try await onRegion(region, step) { [self] (region) throws(KernelError) in
                 try LeaseSession.require(region, offset, count)
                 var bytes = try region.read(at: piece.lowerBound, count: piece.count)
-                if region.index == .configuration { try currentShadow(region)?.fill(&bytes, at: piece.lowerBound) }
+                if region.index == .configuration {
+                    try currentShadow(region)?.fill(&bytes, at: piece.lowerBound)
+                    gate.withLock { $0.fill(&bytes, at: piece.lowerBound) }
+                }
                 return bytes
             }
         }
@@ -140,7 +150,10 @@ final class LeaseSession: DeviceSession {
                 guard var current = try currentShadow(region) else {
                     throw KernelError("pwrite", on: "the configuration space of \(address) does not answer", .ioError)
                 }
-                for run in current.take(part, at: piece.lowerBound) { try region.write(run.bytes, at: run.offset) }
+                for run in current.take(part, at: piece.lowerBound) {
+                    let allowed = gate.withLock { $0.take(run.bytes, at: run.offset) }
+                    try region.write(allowed, at: run.offset)
+                }
                 shadow.withLock { $0 = current }
             }
         }
@@ -155,7 +168,8 @@ final class LeaseSession: DeviceSession {
     /// What the guest has written so far; nil while configuration space does not answer. On the lane.
     private func currentShadow(_ region: VFIORegion) throws(KernelError) -> ConfigurationShadow? {
         if let shadow = shadow.withLock({ $0 }) { return shadow }
-        let made = ConfigurationShadow(ConfigSpace(try region.read(at: 0, count: Int(min(region.size, 256)))))
+        let made = ConfigurationShadow(
+            ConfigSpace(try region.read(at: 0, count: Int(min(region.size, LeaseSession.capabilitySpace)))))
         shadow.withLock { $0 = made }
         return made
     }
@@ -200,10 +214,11 @@ final class LeaseSession: DeviceSession {
         try await onLane("reset") { [self] (core) throws(KernelError) in
             try core.device.reset()
             shadow.withLock { $0 = nil }
+            gate.withLock { $0.reset() }
         }
     }
 
-    private func onLane<Value: Sendable>(
+    func onLane<Value: Sendable>(
         _ step: String, _ body: @escaping @Sendable (Core) throws(KernelError) -> Value
     ) async throws(LeaseError) -> Value {
         try await lane.run { [self] () throws(LeaseError) in
@@ -212,15 +227,8 @@ final class LeaseSession: DeviceSession {
         }
     }
 
-    private func onMemoryLane(_ body: @escaping @Sendable () throws(LeaseError) -> Void) async throws(LeaseError) {
-        _ = try whileOpen()
-        guard let lane = memory.lane else { throw .badRange(.notMapped) }
-        try await lane.run { [self] () throws(LeaseError) in
-            // What waited behind others may come after the session's end has begun.
-            _ = try whileOpen()
-            try body()
-        }
-    }
+    /// Throws ``LeaseError/ended(_:_:)`` once the session is being ended.
+    func mustBeOpen() throws(LeaseError) { _ = try whileOpen() }
 
     private func whileOpen() throws(LeaseError) -> Core {
         if let reason = ending.withLock({ $0 }) { throw .ended(address, reason) }

@@ -14,6 +14,8 @@ struct LeaseState: Sendable {
     }
 
     var phase: Phase
+    /// What went wrong in the session after its owner was told otherwise.
+    var lateFailure: LateFailure?
     /// Whose session it is or was, if there was one since vfiod began.
     var peer: SessionPeer?
     /// To be called when the session is over.
@@ -37,7 +39,13 @@ struct LeaseState: Sendable {
     }
 
     var holders: [Holder] { if case .held(let holders) = phase { holders } else { [] } }
-    var failure: String? { if case .failed(let reason) = phase { reason } else { nil } }
+    var failure: String? {
+        switch phase {
+        case .failed(let reason): reason
+        case .inUse: lateFailure.map { "failed: \($0)" }
+        default: nil
+        }
+    }
 
     private var who: String { peer?.description ?? "somebody" }
 
@@ -55,8 +63,9 @@ struct LeaseState: Sendable {
 
 /// The sockets on which sessions begin.
 public protocol LeaseEndpoints: Sendable {
-    /// Lets the owner begin sessions of a device at `path`, in the form `mode`.
-    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode)
+    /// Lets the owner begin sessions of a device at `path`, in the form `mode`. `mapsBARs`: whether a VMM may map its
+    /// registers.
+    func open(_ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode, mapsBARs: Bool)
         async throws(KernelError)
 
     /// Nobody begins one any more, and who is connected is disconnected.

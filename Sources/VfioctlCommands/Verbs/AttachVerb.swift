@@ -51,7 +51,7 @@ struct AttachVerb: ParsableCommand {
         try common.show(reply) { dryRun ? dryRunText(reply.plan) : text(reply) }
     }
 
-    private static let vfioUser = "vfio-user"
+    static let vfioUser = "vfio-user"
 
     static func isMemory(_ text: String) -> Bool {
         let digits = text.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
@@ -59,11 +59,12 @@ struct AttachVerb: ParsableCommand {
         return !digits.isEmpty && digits.count <= 6 && ["M", "G", "T"].contains(String(unit))
     }
 
-    /// What makes a QEMU drive the device. No blank is in any of them, so that a shell can take them apart.
+    /// What makes a QEMU drive the device. No blank is in any of them, so that a shell can take them apart. By itself, QEMU
+    /// would wait 5 seconds for an answer, and a reset may take longer.
     static func arguments(socket: String, memory: String) -> String {
         """
         -object memory-backend-memfd,id=vfiod-memory,size=\(memory),share=on -machine memory-backend=vfiod-memory \
-        -device {"driver":"vfio-user-pci","socket":{"type":"unix","path":"\(socket)"}}
+        -device {"driver":"vfio-user-pci","x-msg-timeout":60000,"socket":{"type":"unix","path":"\(socket)"}}
         """
     }
 
@@ -74,6 +75,10 @@ struct AttachVerb: ParsableCommand {
         if reply.lease?.mode == AttachVerb.vfioUser {
             text += "For QEMU, with the size of the guest's memory:\n  "
             text += AttachVerb.arguments(socket: socket, memory: "SIZE") + "\n"
+            text +=
+                reply.lease?.mapsBars == true
+                ? "The VMM is given the device's descriptor, to map its registers; map-bars = false in vfiod.toml keeps it.\n"
+                : "The VMM reaches the device's registers through vfiod only (map-bars in vfiod.toml).\n"
         }
         return text
     }

@@ -37,18 +37,22 @@ actor LeaseSockets: LeaseEndpoints {
     }
 
     func open(
-        _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode
+        _ address: PCIAddress, at path: String, for owner: LeaseOwner, _ mode: LeaseMode, mapsBARs: Bool
     ) async throws(KernelError) {
         await close(address)
         let listener = try UnixListener(path: path, owner: (owner.user, owner.group))
-        let server = try endpoint(address, mode)
+        let server = try endpoint(address, mode, mapsBARs: mapsBARs)
         try await server.listen(listener)
         servers[address] = server
     }
 
-    private func endpoint(_ address: PCIAddress, _ mode: LeaseMode) throws(KernelError) -> any LeaseEndpoint {
+    private func endpoint(
+        _ address: PCIAddress, _ mode: LeaseMode, mapsBARs: Bool
+    ) throws(KernelError) -> any LeaseEndpoint {
         switch mode {
-        case .vfioUser: return UserServer(address, devices: devices, mappings: mappings, on: loop, logger: logger)
+        case .vfioUser:
+            return UserServer(
+                address, devices: devices, mappings: mappings, mapsBARs: mapsBARs, on: loop, logger: logger)
         case .descriptors:
             do {
                 return try LeaseServer(address, devices: devices, on: loop, logger: logger)

@@ -31,7 +31,8 @@ func sessionMethods(_ server: LeaseServer) -> [String: VarlinkMethod] {
             let (iova, size) = (try unsigned(asked.iova, "iova"), try unsigned(asked.size, "size"))
             try await server.asked { (session) async throws(LeaseError) in
                 try await session.map(
-                    try DMARange(first: iova, size: size), try memory(call), at: offset, writable: asked.writable)
+                    try DMARange(first: iova, size: size), try memory(call), at: offset, writable: asked.writable,
+                    patience: nil)
             }
             return (NoParameters(), [])
         },

@@ -11,14 +11,19 @@ final class UserDevice: VFIOUserDevice {
     private static let irqs = 5
 
     private let session: any DeviceSession
+    private let mapsBARs: Bool
     private let interrupts: UserInterrupts
     private let memory = UserMemory()
+    // A client of the widest use waits 5 seconds for an answer (QEMU), and for the last only of those that it sends in one go.
+    private static let patience = Duration.seconds(3)
+    private let waited = Lock(Duration.zero)
     private let described = Lock<VFIOUserDeviceDescription?>(nil)
     private let report: @Sendable (String) -> Void
 
-    /// `report` is told what a person should know of what the client did.
-    init(_ session: any DeviceSession, report: @escaping @Sendable (String) -> Void) {
-        (self.session, self.report) = (session, report)
+    /// `mapsBARs`: whether the client may map registers, and so have the device's descriptor. `report` is told what a person
+    /// should know of what the client did.
+    init(_ session: any DeviceSession, mapsBARs: Bool, report: @escaping @Sendable (String) -> Void) {
+        (self.session, self.mapsBARs, self.report) = (session, mapsBARs, report)
         interrupts = UserInterrupts(session)
     }
 
@@ -28,7 +33,8 @@ final class UserDevice: VFIOUserDevice {
         var regions = [VFIOUserDeviceDescription.Region](repeating: .init(), count: UserDevice.regions)
         for region in device.regions where regions.indices.contains(region.index) {
             regions[region.index] = VFIOUserDeviceDescription.Region(
-                size: region.size, isReadable: region.isReadable, isWritable: region.isWritable)
+                size: region.size, isReadable: region.isReadable, isWritable: region.isWritable,
+                mapping: mapsBARs ? UserDevice.mapping(region) : nil)
         }
         var irqs = [VFIOUserDeviceDescription.IRQ](repeating: .init(), count: UserDevice.irqs)
         irqs[0] = .init(count: UInt32(clamping: device.interrupts.legacy), isMaskable: true, isAutomasked: true)
@@ -38,6 +44,19 @@ final class UserDevice: VFIOUserDevice {
         let made = VFIOUserDeviceDescription(canReset: device.canReset, regions: regions, irqs: irqs)
         described.withLock { $0 = made }
         return made
+    }
+
+    func descriptor() async throws(Errno) -> SharedDescriptor {
+        guard mapsBARs else { throw .notPermitted }
+        return try await asked { (session) async throws(LeaseError) in try await session.openDevice() }
+    }
+
+    private static func mapping(_ region: SessionDevice.Region) -> VFIOUserDeviceDescription.Mapping? {
+        if region.mappableAreas.isEmpty { return nil }
+        return VFIOUserDeviceDescription.Mapping(
+            fileOffset: region.offset,
+            areas: region.mappableAreas.map { VFIOUserDeviceDescription.Mapping.Area(offset: $0.offset, size: $0.size) }
+        )
     }
 
     func read(_ access: VFIOUserAccess, count: Int) async throws(Errno) -> [UInt8] {
@@ -68,9 +87,12 @@ final class UserDevice: VFIOUserDevice {
             throw .invalidArgument
         }
         try memory.add(range, isBacked: true)
+        let (begun, left) = (ContinuousClock.now, max(.zero, UserDevice.patience - waited.withLock { $0 }))
+        defer { waited.withLock { $0 += ContinuousClock.now - begun } }
         do throws(Errno) {
-            try await asked { (session) async throws(LeaseError) in
-                try await session.map(range, file, at: offset, writable: isWritable)
+            // Not through `asked`: what follows a mapping at once is waited for together with it.
+            try await answering { (session) async throws(LeaseError) in
+                try await session.map(range, file, at: offset, writable: isWritable, patience: left)
             }
         } catch {
             memory.remove(range)
@@ -109,6 +131,13 @@ final class UserDevice: VFIOUserDevice {
     }
 
     private func asked<Value>(
+        _ body: (any DeviceSession) async throws(LeaseError) -> Value
+    ) async throws(Errno) -> Value {
+        waited.withLock { $0 = .zero }
+        return try await answering(body)
+    }
+
+    private func answering<Value>(
         _ body: (any DeviceSession) async throws(LeaseError) -> Value
     ) async throws(Errno) -> Value {
         do throws(LeaseError) {

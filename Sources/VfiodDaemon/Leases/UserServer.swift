@@ -13,6 +13,7 @@ actor UserServer: LeaseEndpoint {
     private static let mappings = 65535
 
     private let address: PCIAddress
+    private let mapsBARs: Bool
     private let gate: SessionGate
     private let loop: EventLoop
     private let logger: Logger
@@ -29,9 +30,12 @@ actor UserServer: LeaseEndpoint {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    /// `mappings`: how many ranges of memory a lease may have.
-    init(_ address: PCIAddress, devices: any DeviceOperations, mappings: Int, on loop: EventLoop, logger: Logger) {
-        (self.address, self.loop, self.logger) = (address, loop, logger)
+    /// `mappings`: how many ranges of memory a lease may have. `mapsBARs`: whether a client may map the device's registers.
+    init(
+        _ address: PCIAddress, devices: any DeviceOperations, mappings: Int, mapsBARs: Bool, on loop: EventLoop,
+        logger: Logger
+    ) {
+        (self.address, self.mapsBARs, self.loop, self.logger) = (address, mapsBARs, loop, logger)
         var limits = VFIOUserSession.Limits()
         limits.mappings = min(mappings, UserServer.mappings)
         self.limits = limits
@@ -140,7 +144,7 @@ actor UserServer: LeaseEndpoint {
     /// The session on the device, which is opened with the first message.
     private nonisolated func opened(_ opening: SessionOpening, _ log: ClientLog) async -> VFIOUserSession? {
         do throws(LeaseError) {
-            let device = UserDevice(try await opening.value.get()) { text in
+            let device = UserDevice(try await opening.value.get(), mapsBARs: mapsBARs) { text in
                 log.write(.info, event: "vfio-user", text)
             }
             return VFIOUserSession(device, limits: limits) { command, error in

@@ -67,7 +67,8 @@ extension Wire.Lease {
     fileprivate init(_ lease: Lease) {
         self.init(
             iommuGroup: lease.iommuGroup, uid: Int(lease.owner.user), gid: lease.owner.group.map(Int.init),
-            mode: lease.mode.rawValue, devices: lease.devices.map(Wire.LeasedDevice.init), mappings: lease.mappings,
+            mode: lease.mode.rawValue, mapsBars: lease.mapsBARs, devices: lease.devices.map(Wire.LeasedDevice.init),
+            mappings: lease.mappings,
             mappedBytes: Int(clamping: lease.mappedBytes))
     }
 }

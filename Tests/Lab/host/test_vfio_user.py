@@ -166,7 +166,7 @@ def arguments():
     expect_equal(printed[:2], ["-object", "memory-backend-memfd,id=vfiod-memory,size=512M,share=on"], "memory")
     expect_equal(printed[2:4], ["-machine", "memory-backend=vfiod-memory"], "machine")
     expect_equal(printed[4], "-device", "the device")
-    wanted = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}}
+    wanted = {"driver": "vfio-user-pci", "x-msg-timeout": 60000, "socket": {"type": "unix", "path": path}}
     expect_equal(json.loads(printed[5]), wanted, "the device")
     status = pathlib.Path(path).stat()
     expect_equal((status.st_uid, status.st_mode & 0o777), (OWNER, 0o600), "owner and mode of the socket")
