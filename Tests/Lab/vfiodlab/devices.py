@@ -26,6 +26,11 @@ def _slot(number, device):
     return f"{device},bus=pcie.0,addr={number}"
 
 
+def _cable(name):
+    """A port of the hub that joins network cards."""
+    return ("-netdev", f"hubport,id={name},hubid=1")
+
+
 DEVICES = (
     Device("edu", "0000:00:10.0", (_slot("10.0", "edu"),), "raises its own interrupt on demand: INTx and MSI"),
     # On the same line of the host as edu and the sibling below: q35 gives slots 12 and 16 the same.
@@ -33,9 +38,16 @@ DEVICES = (
     Device(
         "e1000e",
         "0000:00:11.0",
-        (_slot("11.0", "e1000e,netdev=net0,romfile="),),
+        (_slot("11.0", "e1000e,netdev=e1000e,romfile="),),
         "INTx, MSI and five MSI-X vectors; the host's own network until it is bound",
-        ("-netdev", "user,id=net0,restrict=on,net=10.0.2.0/24,host=10.0.2.2"),
+        _cable("e1000e"),
+    ),
+    Device(
+        "peer",
+        "0000:00:06.0",
+        (_slot("6.0", "virtio-net-pci,netdev=peer,romfile="),),
+        "the other end of the cable of e1000e and igb",
+        _cable("peer"),
     ),
     Device(
         "nvme",
@@ -54,8 +66,9 @@ DEVICES = (
     Device(
         "igb",
         "0000:01:00.0",
-        (_slot("14.0", "pcie-root-port,id=port1,chassis=1,slot=1"), "igb,bus=port1,romfile="),
+        (_slot("14.0", "pcie-root-port,id=port1,chassis=1,slot=1"), "igb,bus=port1,netdev=igb,romfile="),
         "SR-IOV: seven virtual functions of three MSI-X vectors, each an IOMMU group of its own",
+        _cable("igb"),
     ),
     # A bridge joins what is behind it to one IOMMU group: two functions to give away and a sibling that is in use.
     Device(

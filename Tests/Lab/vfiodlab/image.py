@@ -16,13 +16,20 @@ IMAGES = {"stable": ("6.12", "6.1"), "backports": ("backports",)}
 KERNELS = tuple(kernel for kernels in IMAGES.values() for kernel in kernels)
 
 SUITES = {
-    "stable": ("trixie", "trixie-security", "bookworm", "bookworm-security"),
+    "stable": ("trixie", "trixie-security", "trixie-backports", "bookworm", "bookworm-security"),
     "backports": ("trixie", "trixie-security", "trixie-backports"),
 }
 
+# Only this image has a VMM: guests of its own are what the other kernels' hosts are not for.
+PACKAGES = {"stable": ("qemu-system-x86", "busybox-static")}
+
 # Which packages may come from a suite that is not the host's own.
 PREFERENCES = {
-    "stable": """Package: *
+    "stable": """Package: qemu-system-* seabios
+Pin: release n=trixie-backports
+Pin-Priority: 990
+
+Package: *
 Pin: release n=bookworm
 Pin-Priority: -1
 
@@ -164,6 +171,7 @@ def _bootstrap(report, name, work, rootfs):
         for line in (RECIPE / "packages.txt").read_text().splitlines()
         if line.strip() and not line.startswith("#")
     ]
+    packages += PACKAGES.get(name, ())
     excluded = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
     excluded += [f"{lib}/modules/*/kernel/{part}/*" for lib in ("/lib", "/usr/lib") for part in UNUSED_MODULES]
     hooks = [
@@ -234,7 +242,8 @@ def _link(path, target):
 
 
 def _take_kernels(name, rootfs, work):
-    """QEMU loads kernel and initrd itself, so they are taken out of the image, under the kernel option's name."""
+    """QEMU loads kernel and initrd itself, so they are copied out of the image, under the kernel option's name. The kernels
+    stay in it for the host's own guests."""
     boot = rootfs / "boot"
     releases = sorted(path.name.removeprefix("vmlinuz-") for path in boot.glob("vmlinuz-*"))
     for kernel in IMAGES[name]:
@@ -245,5 +254,5 @@ def _take_kernels(name, rootfs, work):
         shutil.copy(boot / f"vmlinuz-{release}", work / f"vmlinuz-{kernel}")
         shutil.copy(boot / f"initrd.img-{release}", work / f"initrd-{kernel}")
         (work / f"release-{kernel}").write_text(release)
-    for path in [*boot.glob("initrd.img-*"), *boot.glob("vmlinuz-*")]:
+    for path in boot.glob("initrd.img-*"):
         path.unlink()
