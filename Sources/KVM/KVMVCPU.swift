@@ -4,10 +4,10 @@ internal import SystemPackage
 
 /// One virtual CPU. Its calls belong to one thread at a time; the kernel makes others wait.
 public final class KVMVCPU: Sendable {
-    private let descriptor: OwnedDescriptor
+    let descriptor: OwnedDescriptor
     private let runArea: MappedMemory
     // Keeps the guest's memory mapped for as long as the CPU can run.
-    private let machine: KVMVirtualMachine
+    let machine: KVMVirtualMachine
 
     init(
         machine: KVMVirtualMachine, adopting descriptor: consuming OwnedDescriptor, runAreaLength: Int

@@ -17,6 +17,9 @@ struct CountingProgram {
     static let completed = 0x404
     static let served = [0x408, 0x40c]
 
+    /// The instructions between interrupts, in the code segment.
+    static let idle: Range<UInt16> = 0..<4
+
     static let lineVector: UInt8 = 48
     /// Ends the CPU that takes it.
     static let stopVector: UInt8 = 253
@@ -55,6 +58,11 @@ struct CountingProgram {
             let base = Int(stackSegment) * 16 + cpu * Int(stackSize)
             return base..<base + Int(stackSize) - 64
         }
+    }
+
+    /// The memory of a CPU's stack at one of its stack pointers.
+    static func stack(ofVCPU vcpu: Int, at pointer: Int) -> Int {
+        Int(stackSegment) * 16 + vcpu * Int(stackSize) + pointer
     }
 
     private static func handler(of vector: UInt8) -> [UInt8] {

@@ -66,6 +66,7 @@ static const unsigned long CLINUX_KVM_IRQFD = KVM_IRQFD;
 static const unsigned long CLINUX_KVM_SIGNAL_MSI = KVM_SIGNAL_MSI;
 static const unsigned long CLINUX_KVM_ENABLE_CAP = KVM_ENABLE_CAP;
 static const unsigned long CLINUX_KVM_RUN = KVM_RUN;
+static const unsigned long CLINUX_KVM_GET_REGS = KVM_GET_REGS;
 static const unsigned long CLINUX_KVM_SET_REGS = KVM_SET_REGS;
 static const unsigned long CLINUX_KVM_GET_SREGS = KVM_GET_SREGS;
 static const unsigned long CLINUX_KVM_SET_SREGS = KVM_SET_SREGS;
